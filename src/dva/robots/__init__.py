@@ -1,0 +1,29 @@
+"""Robot models, one MJCF file each.
+
+Enters: a robot's name. Leaves: the path of its MJCF file, which MuJoCo opens as it is. The files are written for this project
+from published numbers; what MJCF has no word for (limit and contact stiffness) stands in `user` data, explained at the
+top of each file. Add a robot by adding one MJCF file here.
+"""
+
+from pathlib import Path
+
+__all__ = ["mjcf_path", "robot_names"]
+
+_FOLDER = Path(__file__).parent
+
+
+def robot_names() -> list[str]:
+    """Lists the names of the robots that come with the package."""
+    return sorted(path.stem for path in _FOLDER.glob("*.xml"))
+
+
+def mjcf_path(name: str) -> Path:
+    """Finds the MJCF file of a robot.
+
+    Raises:
+        ValueError: there is no robot of that name.
+    """
+    path = _FOLDER / f"{name}.xml"
+    if not path.is_file():
+        raise ValueError(f"Unknown robot {name!r}. Robots: {', '.join(robot_names())}.")
+    return path
