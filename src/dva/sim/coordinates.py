@@ -1,0 +1,53 @@
+"""The one place where our joint coordinates meet MuJoCo's."""
+
+from typing import overload
+
+import torch
+
+from dva.sim.model import FREE, Model
+from dva.sim.quaternions import rotate
+
+__all__ = ["to_mujoco"]
+
+
+@overload
+def to_mujoco(model: Model, joint_q: torch.Tensor) -> torch.Tensor: ...
+@overload
+def to_mujoco(
+    model: Model, joint_q: torch.Tensor, joint_qd: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+
+def to_mujoco(
+    model: Model, joint_q: torch.Tensor, joint_qd: torch.Tensor | None = None
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    """Converts coordinates, and velocities if given, to MuJoCo's.
+
+    Hinges and slides are the same in both. A free joint's quaternion is (w, x, y, z) in MuJoCo; its
+    velocity is there that of the body frame's origin, in world axes, and the angular velocity in the
+    axes of the body. The velocities of the result assume unit quaternions.
+
+    Args:
+        model: the robot.
+        joint_q: (N, nq).
+        joint_qd: (N, nd).
+
+    Returns:
+        qpos (N, nq), or the pair qpos (N, nq), qvel (N, nd).
+    """
+    free = [i for i in range(model.num_links) if model.link_joint[i] == FREE]
+    qpos = joint_q.clone() if free else joint_q
+    for i in free:
+        c = int(model.link_coordinate[i])
+        qpos[:, c + 3 : c + 7] = joint_q[:, c + 3 : c + 7].roll(1, dims=1)
+    if joint_qd is None:
+        return qpos
+    qvel = joint_qd.clone()
+    for i in free:
+        c, d = int(model.link_coordinate[i]), int(model.link_dof[i])
+        quaternion, angular = joint_q[:, c + 3 : c + 7], joint_qd[:, d + 3 : d + 6]
+        com = rotate(quaternion, joint_q.new_tensor(model.link_com[i]).expand(len(joint_q), 3))
+        qvel[:, d : d + 3] = joint_qd[:, d : d + 3] - torch.linalg.cross(angular, com)
+        conjugate = quaternion * quaternion.new_tensor([-1.0, -1.0, -1.0, 1.0])
+        qvel[:, d + 3 : d + 6] = rotate(conjugate, angular)
+    return qpos, qvel
