@@ -10,5 +10,6 @@ from dva.sim.coordinates import to_mujoco
 from dva.sim.importer import load_model
 from dva.sim.model import Model
 from dva.sim.simulator import Simulator
+from dva.sim.warp_runtime import start_warp
 
-__all__ = ["Model", "Simulator", "load_model", "to_mujoco"]
+__all__ = ["Model", "Simulator", "load_model", "start_warp", "to_mujoco"]

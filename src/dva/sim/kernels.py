@@ -2,8 +2,8 @@
 
 A control step is a fixed sequence of small launches (`schedule.py`), captured once and replayed. Spatial vectors are pairs
 (angular, linear) of 3-vectors in world axes at the environment's `origin`, where the twists and wrenches of
-different links simply add. The origin is a point on the ground below the root, fixed during a control step: the
-motion does not depend on it, float32 accuracy does.
+different links simply add. The origin is where the root was at the start of the control step, on the ground for a
+robot that touches it: the motion does not depend on it, float32 accuracy does.
 
 Axes of the arrays: e environment, k substep, g mass matrix (one for several substeps), i link, d dof, c contact.
 
@@ -323,8 +323,8 @@ def build_kernels(real: Any) -> SimpleNamespace:
     @kernel
     def wrench(
         k: int, gravity: vecs, mass: reals, com: vecs, inertia: mats, first_contact: ints,
-        contact_point: vecs, contact_radius: reals, contact_material: vec4s, position: vecs3,
-        rotation: quats3, angular: vecs3, linear: vecs3, bias_angular: vecs3, bias_linear: vecs3,
+        contact_point: vecs, contact_radius: reals, contact_material: vec4s, origin: vecs,
+        position: vecs3, rotation: quats3, angular: vecs3, linear: vecs3, bias_angular: vecs3, bias_linear: vecs3,
         moment: vecs3, force: vecs3,
     ):  # fmt: skip
         """Writes I A + V x* (I V) - gravity - contact of a link: what its joint must hold at qdd = 0."""
@@ -347,7 +347,7 @@ def build_kernels(real: Any) -> SimpleNamespace:
         for c in range(first_contact[i], first_contact[i + 1]):
             x = position[e, k, i] + rotate(r, contact_point[c])
             x = x - vec3(real(0.0), real(0.0), contact_radius[c])
-            depth = -x[2]
+            depth = -x[2] - origin[e][2]
             if depth > real(0.0):
                 material = contact_material[c]
                 u = v + wp.cross(w, x)

@@ -14,6 +14,7 @@ from dva.sim.kernels import build_kernels
 from dva.sim.model import Model
 from dva.sim.quaternions import multiply, rotate
 from dva.sim.schedule import Program, backward_program, forward_program, pose_program
+from dva.sim.warp_runtime import start_warp
 from dva.sim.workspace import StepSize, Workspace, model_arguments, origin_coordinates
 
 __all__ = ["Simulator"]
@@ -70,7 +71,7 @@ class Simulator:
             raise ValueError(f"state_storage is {state_storage!r}; allowed: 'full', 'recompute'.")
         self.model, self.num_envs, self.dtype = model, num_envs, dtype
         self.device = torch.device(device)
-        wp.init()
+        start_warp()
         self.step_size = StepSize(control_dt, substeps, mass_matrix_interval or substeps)
         self.state_storage, self.capture = state_storage, capture
         threads = 1 if self.device.type == "cuda" else (threads or torch.get_num_threads())
@@ -79,9 +80,10 @@ class Simulator:
             _Shard(self, slice(int(a), int(b))) for a, b in zip(bounds, bounds[1:], strict=False)
         ]
         self._pool = ThreadPoolExecutor(len(self._shards)) if len(self._shards) > 1 else None
-        self._origin = [
-            (c, torch.tensor(axis, dtype=dtype, device=self.device))
-            for c, axis in origin_coordinates(model)
+        point, carriers = origin_coordinates(model)
+        self._origin_point = torch.tensor(point, dtype=dtype, device=self.device)
+        self._origin_carriers = [
+            (c, torch.tensor(axis, dtype=dtype, device=self.device)) for c, axis in carriers
         ]
         self._body_link = torch.tensor(model.body_link, dtype=torch.long, device=self.device)
         self._body_frame = torch.tensor(model.body_frame, dtype=dtype, device=self.device)
@@ -143,19 +145,18 @@ class Simulator:
         )
 
     def origins(self, joint_q: torch.Tensor) -> torch.Tensor:
-        """Places each environment's coordinate origin on the ground below its root.
+        """Places the point about which each environment's twists and wrenches are taken, by its root.
 
-        Twists and wrenches are taken about this point, so that float32 keeps its accuracy however
-        far a robot walks. The motion does not depend on it.
+        So float32 keeps its accuracy however far a robot walks. The motion does not depend on it.
 
         Args:
             joint_q: (N, nq).
 
         Returns:
-            (N, 3), z = 0.
+            (N, 3) m.
         """
-        origin = joint_q.new_zeros(len(joint_q), 3)
-        for coordinate, axis in self._origin:
+        origin = self._origin_point.repeat(len(joint_q), 1)
+        for coordinate, axis in self._origin_carriers:
             origin += joint_q[:, coordinate, None] * axis
         return origin
 

@@ -146,21 +146,27 @@ class Workspace:
             self.arguments[name] = wp.from_torch(view, dtype=element, requires_grad=False)
 
 
-def origin_coordinates(model: Model) -> list[tuple[int, np.ndarray]]:
-    """Finds the coordinates that carry the robot over the ground, with their world directions.
+def origin_coordinates(model: Model) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
+    """Chooses the origin of twists and wrenches: where the root stands.
 
-    These are the position of a free root, or the leading slides of a planar one.
+    The root is carried by the position of a free joint, or by the leading slides of a planar robot. A
+    robot that touches the ground has its origin on the ground below the root, since rounding errors of
+    heights are then smallest at the contacts, whose stiffness multiplies them.
 
     Returns:
-        List of (index into `joint_q`, direction (3,) with z = 0).
+        A fixed point (3,), and a list of (index into `joint_q`, direction (3,)) to add to it.
     """
-    found: list[tuple[int, np.ndarray]] = []
+    mask = np.array([1.0, 1.0, 0.0 if model.num_contacts else 1.0])
+    if model.link_joint[0] == FREE:
+        start = int(model.link_coordinate[0])
+        return np.zeros(3), [(start + j, np.eye(3)[j]) for j in range(3) if mask[j]]
+    point, carriers = np.zeros(3), []
     for i in range(model.num_links):
-        c = int(model.link_coordinate[i])
-        if i == 0 and model.link_joint[i] == FREE:
-            return [(c, np.array([1.0, 0.0, 0.0])), (c + 1, np.array([0.0, 1.0, 0.0]))]
         turned = not np.allclose(model.link_frame[i, 3:6], 0)
-        if model.link_parent[i] != i - 1 or model.link_joint[i] != PRISMATIC or turned:
+        if model.link_parent[i] != i - 1 or turned:
             break
-        found.append((c, model.link_axis[i] * [1.0, 1.0, 0.0]))
-    return found
+        point = point + model.link_frame[i, :3]
+        if model.link_joint[i] != PRISMATIC:
+            break
+        carriers.append((int(model.link_coordinate[i]), model.link_axis[i] * mask))
+    return point * mask, [(c, axis) for c, axis in carriers if axis.any()]

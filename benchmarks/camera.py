@@ -1,0 +1,93 @@
+"""Times the camera: pictures per second over the number of environments.
+
+    python benchmarks/camera.py hopper --image-size 84 --num-envs 64
+    python benchmarks/camera.py cartpole --image-size 48 --sweep --json
+
+One row per number of environments: task, num_envs, image_size, device, threads, frames_per_s, and
+the quartiles of the repeats. Poses are random around the start and the floor is moving, as in
+training.
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+import torch
+import warp as wp
+
+from dva import robots, tasks
+from dva.sensors import Camera
+from dva.sim import load_model
+
+SWEEP = (16, 32, 64, 128, 256, 512, 1024)
+
+
+def measure(
+    task_name: str, num_envs: int, image_size: int, device: str, threads: int | None, repeats: int
+) -> dict[str, object]:
+    """Renders `repeats` times after one warm-up that compiles, and gives one row of the table."""
+    task = tasks.get(task_name)
+    model = load_model(robots.mjcf_path(task.robot))
+    camera = Camera(
+        model, task.view, task.scene, num_envs, image_size, device=device, threads=threads
+    )
+    generator = torch.Generator(device).manual_seed(0)
+    joint_q, _ = task.start(num_envs, generator, torch.device(device))
+    camera.render(joint_q)
+    camera.render(joint_q)
+    rates = []
+    for _ in range(repeats):
+        joint_q = joint_q + 0.02
+        _synchronize(device)
+        began = time.perf_counter()
+        camera.render(joint_q)
+        _synchronize(device)
+        rates.append(num_envs / (time.perf_counter() - began))
+    low, middle, high = statistics.quantiles(rates, n=4)
+    return {
+        "task": task_name,
+        "num_envs": num_envs,
+        "image_size": image_size,
+        "device": device,
+        "threads": camera.threads,
+        "frames_per_s": round(middle, 1),
+        "frames_per_s_quartiles": [round(low, 1), round(high, 1)],
+    }
+
+
+def _synchronize(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def main() -> None:
+    """Parses the command line, measures and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("task", help=f"one of {', '.join(tasks.names())}")
+    parser.add_argument("--image-size", type=int, default=84, help="side of a picture [pixels]")
+    parser.add_argument("--num-envs", type=int, default=64)
+    parser.add_argument("--sweep", action="store_true", help=f"num_envs over {SWEEP}")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=None, help="default: torch's threads")
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
+    a = parser.parse_args()
+    if a.repeats < 2:
+        parser.error(f"--repeats is {a.repeats}; quartiles need at least 2.")
+    wp.config.log_level = wp.LOG_WARNING  # keeps notes about compiled modules out of the output
+    rows = []
+    for num_envs in SWEEP if a.sweep else (a.num_envs,):
+        row = measure(a.task, num_envs, a.image_size, a.device, a.threads, a.repeats)
+        rows.append(row)
+        if not a.json:
+            print(
+                f"{row['task']}  {row['num_envs']} envs  {row['image_size']} px  {row['device']}  "
+                f"{row['threads']} threads  {row['frames_per_s']} frames/s"
+            )
+    if a.json:
+        print(json.dumps(rows, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The description of a task: what one file in this room has to say.
+
+A task is a frozen dataclass without state: four functions of generalized coordinates and a handful
+of numbers. The vector environment owns everything that changes.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from dva import robots
+from dva.sensors import Scene, View
+
+__all__ = ["Task", "uniform"]
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """Says what a robot has to do: start, state observation, reward, termination and camera.
+
+    A subclass gives the fields their defaults and writes the four functions. They receive and
+    return torch tensors on the environment's device; `state_observation` and `reward` are
+    differentiated through, so they use torch operations that have gradients. Shapes: `num_envs` N,
+    generalized coordinates nq, velocities nd, actions A.
+    """
+
+    name: str = ""
+    """What `dva.make` and the command line call the task: lower case, words joined by hyphens."""
+    description: str = ""
+    """One line for lists."""
+    robot: str = ""
+    """A robot of `dva.robots`, or the path of an MJCF file (ending in .xml)."""
+    episode_length: int = 1000
+    """Control steps after which an episode is truncated."""
+    control_dt: float = 1 / 60
+    """Seconds between two actions."""
+    substeps: int = 16
+    """Simulation steps within one control step."""
+    mass_matrix_interval: int = 16
+    """Substeps for which a mass matrix is kept."""
+    view: View = field(
+        default_factory=lambda: View(eye=(0.0, -3.0, 1.0), target=(0.0, 0.0, 1.0), fovy=45.0)
+    )
+    """Where the camera stands; world axes, metres, full vertical angle in degrees."""
+    scene: Scene = field(default_factory=Scene)
+    """Floor, wall and light around the robot."""
+
+    @property
+    def mjcf(self) -> Path:
+        """The robot's MJCF file.
+
+        Raises:
+            ValueError: `robot` names no robot of the package, or a file that does not exist.
+        """
+        if not self.robot.endswith(".xml"):
+            return robots.mjcf_path(self.robot)
+        path = Path(self.robot)
+        if not path.is_file():
+            raise ValueError(
+                f"Task {self.name!r}: there is no robot file {self.robot!r}. Give the path of an "
+                f"existing MJCF file or one of the robots {', '.join(robots.robot_names())}."
+            )
+        return path
+
+    @abstractmethod
+    def start(
+        self, n: int, generator: torch.Generator, device: torch.device, stochastic: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draws the states in which episodes begin.
+
+        Args:
+            n: number of states.
+            generator: the only source of randomness; it lives on `device`.
+            device: where the tensors are made.
+            stochastic: False gives the same middle state n times.
+
+        Returns:
+            joint_q (n, nq) [m, rad] and joint_qd (n, nd) [m/s, rad/s], float32.
+        """
+
+    @abstractmethod
+    def state_observation(
+        self, joint_q: torch.Tensor, joint_qd: torch.Tensor, action: torch.Tensor
+    ) -> torch.Tensor:
+        """Describes a state to a critic or a state policy.
+
+        Args:
+            joint_q: (N, nq).
+            joint_qd: (N, nd).
+            action: (N, A) in [-1, 1], the action that led here; zero at the start of an episode.
+
+        Returns:
+            (N, O), differentiable in all three.
+        """
+
+    @abstractmethod
+    def reward(
+        self, joint_q: torch.Tensor, joint_qd: torch.Tensor, action: torch.Tensor
+    ) -> torch.Tensor:
+        """Values the state after a control step and the action that led there.
+
+        Args:
+            joint_q: (N, nq).
+            joint_qd: (N, nd).
+            action: (N, A), already clipped to [-1, 1].
+
+        Returns:
+            (N,), differentiable in all three.
+        """
+
+    def terminated(self, joint_q: torch.Tensor, joint_qd: torch.Tensor) -> torch.Tensor:
+        """Says where the episode has failed; running out of time is the environment's part.
+
+        Args:
+            joint_q: (N, nq).
+            joint_qd: (N, nd).
+
+        Returns:
+            bool (N,). A task that does not override this never terminates.
+        """
+        return torch.zeros(len(joint_q), dtype=torch.bool, device=joint_q.device)
+
+
+def uniform(
+    n: int,
+    middle: tuple[float, ...],
+    half_range: float,
+    generator: torch.Generator,
+    device: torch.device,
+) -> torch.Tensor:
+    """Draws each entry uniformly from `middle` - `half_range` to `middle` + `half_range`.
+
+    Args:
+        n: number of rows.
+        middle: the centre of each column; its length is the number of columns.
+        half_range: half the width, the same for all columns; 0 gives the centre.
+        generator: source of randomness, on `device`.
+        device: where the tensor is made.
+
+    Returns:
+        (n, len(middle)) float32.
+    """
+    unit = torch.rand((n, len(middle)), generator=generator, device=device)
+    return _constant(middle, device) + half_range * (2.0 * unit - 1.0)
+
+
+@cache
+def _constant(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    # Kept, because a copy to a CUDA device makes the host wait.
+    return torch.tensor(values, device=device)

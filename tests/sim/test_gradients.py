@@ -1,0 +1,109 @@
+"""Gradients equal finite differences in float64."""
+
+import pytest
+import torch
+
+from dva import robots
+from dva.sim import Model, Simulator, load_model
+
+from .robots import random_state, write_crawler
+
+
+@pytest.fixture(params=("cartpole", "hopper", "crawler"))
+def model(request, tmp_path) -> Model:
+    if request.param == "crawler":
+        return load_model(write_crawler(tmp_path))
+    return load_model(robots.mjcf_path(request.param))
+
+
+def loss(sim: Simulator, steps: int, weights, joint_q, joint_qd, action) -> torch.Tensor:
+    for _ in range(steps):
+        joint_q, joint_qd = sim.step(joint_q, joint_qd, action)
+    return (weights[0] * joint_q + 0.5 * joint_q**2).sum(1) + (weights[1] * joint_qd).sum(1)
+
+
+def touching_state(model: Model, num_envs: int):
+    """Low enough that contacts are active in some environments."""
+    joint_q, joint_qd, action = random_state(model, num_envs, seed=3)
+    if model.num_contacts:
+        height = 2 if model.num_coords > model.num_dofs else 1
+        joint_q[:, height] -= torch.linspace(0.2, 0.45, num_envs, dtype=joint_q.dtype)
+    return joint_q, joint_qd, action
+
+
+@pytest.mark.parametrize("interval", (1, 5, 12))
+def test_against_central_differences(model: Model, interval: int):
+    num_envs, steps, eps = 6, 2, 1e-6
+    sim = Simulator(
+        model, num_envs, dtype=torch.float64, substeps=12, mass_matrix_interval=interval
+    )
+    inputs = [value.requires_grad_() for value in touching_state(model, num_envs)]
+    weights = random_state(model, num_envs, seed=4)
+    gradients = torch.autograd.grad(loss(sim, steps, weights, *inputs).sum(), inputs)
+    for index, (value, gradient) in enumerate(zip(inputs, gradients, strict=True)):
+        for column in range(value.shape[1]):
+            shifted = []
+            for sign in (1, -1):
+                moved = [v.detach().clone() for v in inputs]
+                moved[index][:, column] += sign * eps
+                shifted.append(loss(sim, steps, weights, *moved))
+            numeric = (shifted[0] - shifted[1]) / (2 * eps)
+            scale = gradient.abs().max(1).values + 1.0
+            error = ((gradient[:, column] - numeric).abs() / scale).max()
+            assert error < 2e-6, f"input {index}, column {column}: {error:.1e}"
+
+
+def test_contacts_are_active_in_the_gradient_test(tmp_path):
+    model = load_model(write_crawler(tmp_path))
+    state = touching_state(model, 6)
+    fall = Simulator(model, 6, dtype=torch.float64, substeps=6)
+    free = Simulator(_without_contacts(model), 6, dtype=torch.float64, substeps=6)
+    difference = (fall.step(*state)[1] - free.step(*state)[1]).abs().amax(1)
+    assert (difference > 1e-3).sum() >= 2
+
+
+def _without_contacts(model: Model) -> Model:
+    import dataclasses
+
+    names = ("contact_link", "contact_point", "contact_radius", "contact_material")
+    return dataclasses.replace(model, **{name: getattr(model, name)[:0] for name in names})
+
+
+@pytest.mark.parametrize("option", ({"state_storage": "recompute"}, {"capture": False}, {"threads": 3}))
+def test_options_do_not_change_results(option: dict):
+    model = load_model(robots.mjcf_path("hopper"))
+    joint_q, joint_qd, action = random_state(model, 7, seed=0, dtype=torch.float32)
+    results = []
+    for options in ({"threads": 1}, {"threads": 1} | option):
+        sim = Simulator(model, 7, **options)
+        inputs = [value.clone().requires_grad_() for value in (joint_q, joint_qd, action)]
+        value = loss(sim, 5, (joint_q, joint_qd), *inputs)
+        gradients = torch.autograd.grad(value.sum(), inputs)
+        results.append((value.detach(), *gradients))
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_backward_can_be_repeated():
+    model = load_model(robots.mjcf_path("hopper"))
+    inputs = [value.requires_grad_() for value in random_state(model, 4, 1, torch.float32)]
+    sim = Simulator(model, 4)
+    value = loss(sim, 3, inputs, *inputs).sum()
+    first = torch.autograd.grad(value, inputs, retain_graph=True)
+    sim.step(*(v.detach() for v in inputs))
+    second = torch.autograd.grad(value, inputs)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_nonfinite_environment_passes_no_gradient():
+    model = load_model(robots.mjcf_path("hopper"))
+    joint_q, joint_qd, action = random_state(model, 3, 1, torch.float32)
+    joint_qd[1] = 1e30
+    inputs = [value.requires_grad_() for value in (joint_q, joint_qd, action)]
+    sim = Simulator(model, 3)
+    next_q, next_qd = sim.step(*inputs)
+    assert not next_q[1].isfinite().all()
+    gradients = torch.autograd.grad((next_q + next_qd).nan_to_num().sum(), inputs)
+    for gradient in gradients:
+        assert gradient.isfinite().all()
+        assert (gradient[1] == 0).all() and (gradient[0] != 0).any()

@@ -1,0 +1,404 @@
+"""Stepping, restarting, gradients and states of the vector environment."""
+
+import dataclasses
+
+import pytest
+import torch
+
+import dva
+from dva import tasks
+from dva.tasks.cartpole import Cartpole
+
+# ---------------------------------------------------------------------- what comes out
+
+
+@pytest.mark.parametrize(("name", "actions", "states"), [("cartpole", 1, 5), ("hopper", 3, 11)])
+def test_observations_from_the_real_camera(make, name, actions, states):
+    env = make(name, num_envs=2, pixels=True, image_size=(20, 24))
+    assert (env.action_size, env.state_size, env.num_envs) == (actions, states, 2)
+    assert env.pixels_shape == (9, 20, 24) and env.image_size == (20, 24)
+    observation = env.reset()
+    assert observation["pixels"].shape == (2, 9, 20, 24)
+    assert observation["pixels"].dtype == torch.uint8
+    assert observation["state"].shape == (2, states)
+    for _ in range(3):
+        observation, reward, terminated, truncated, info = env.step(torch.ones(2, actions))
+    assert reward.shape == terminated.shape == truncated.shape == (2,)
+    assert reward.dtype == torch.float32 and terminated.dtype == truncated.dtype == torch.bool
+    oldest, middle, newest = observation["pixels"].split(3, dim=1)
+    assert not torch.equal(oldest, middle) and not torch.equal(middle, newest)
+    assert torch.equal(env.frame, newest)
+    assert torch.equal(info["final_observation"]["pixels"], observation["pixels"])
+    assert torch.equal(env.render((20, 24), [1]), newest[1:])
+    assert env.render(32).shape == (2, 3, 32, 32)
+    seconds = env.pop_seconds()
+    assert seconds["rendering"] > 0 and seconds["simulation"] > 0
+    assert set(env.pop_seconds().values()) == {0.0}
+
+
+def test_frames_are_stacked_oldest_first(make, camera, simulator):
+    env = make(camera=camera, simulator=simulator, pixels=True, image_size=4, frame_stack=3)
+    frames = [env.reset()["pixels"][:, :3]] * 3
+    assert torch.equal(env.observation["pixels"], torch.cat(frames, dim=1))
+    for _ in range(4):
+        observation = env.step(torch.zeros(3, 1))[0]
+        frames = [*frames[1:], env.frame]
+        assert torch.equal(observation["pixels"], torch.cat(frames, dim=1))
+
+
+def test_returned_tensors_stay_as_they_are(make, camera, simulator):
+    env = make(camera=camera, simulator=simulator, pixels=True, image_size=4)
+    env.reset()
+    observation, *rest, info = env.step(torch.zeros(3, 1))
+    tensors = [*observation.values(), *rest, info["episode_return"], info["episode_length"]]
+    copies = [x.clone() for x in tensors]
+    for _ in range(3):
+        env.step(torch.ones(3, 1))
+    assert all(torch.equal(x, copy) for x, copy in zip(tensors, copies, strict=True))
+
+
+# ---------------------------------------------------------------------- ends of episodes
+
+
+def test_time_runs_out_after_240_steps(make):
+    env = make(stochastic_start=False)
+    env.reset()
+    for step in range(1, 242):
+        _, reward, terminated, truncated, info = env.step(torch.zeros(3, 1))
+        assert not terminated.any()
+        assert truncated.all() == truncated.any() == (step == 240)
+        assert (info["episode_length"] == (step if step <= 240 else 1)).all()
+    assert torch.equal(info["episode_return"], reward)
+
+
+def test_restart_in_the_same_step(make, camera, simulator):
+    env = make(camera=camera, simulator=simulator, pixels=True, image_size=4)
+    env.set_state(torch.tensor([[0.0, 3.0], [2.495, 3.0], [0.0, 3.0]]), torch.zeros(3, 2))
+    before = env.observation["pixels"]
+    observation, reward, terminated, truncated, info = env.step(torch.zeros(3, 1))
+    final = info["final_observation"]
+    assert terminated.tolist() == [False, True, False] and not truncated.any()
+    # the final observation is the state that ended the episode, after the frames before it
+    assert final["state"][:, 0].tolist() == pytest.approx([0.01, 2.505, 0.01])
+    assert torch.equal(final["pixels"][:, :6], before[:, 3:])
+    shade = camera.render(torch.tensor([[2.495]]) + 0.01)["rgb"]
+    assert torch.equal(final["pixels"][1:2, 6:], shade)
+    # the observation is the first of the next episode, three times its first frame
+    first = camera.render(env.get_state()[0])["rgb"]
+    assert torch.equal(observation["pixels"][1], first[1].repeat(3, 1, 1))
+    assert abs(observation["state"][1, 0]) < 0.27
+    for env_id in (0, 2):
+        assert torch.equal(observation["pixels"][env_id], final["pixels"][env_id])
+        assert torch.equal(observation["state"][env_id], final["state"][env_id])
+    assert info["episode_length"].tolist() == [1, 1, 1]
+    *_, info = env.step(torch.zeros(3, 1))
+    assert info["episode_length"].tolist() == [2, 1, 2]
+    assert reward[1] == pytest.approx(10 - (3.01) ** 2 - 0.05 * 2.505**2, abs=1e-4)
+
+
+@pytest.mark.parametrize(("final_pixels", "expected"), [(True, 2), (False, 1)])
+def test_rendering_passes(make, camera, simulator, final_pixels, expected):
+    task = dataclasses.replace(tasks.get("cartpole"), episode_length=3)
+    env = make(
+        task,
+        camera=camera,
+        simulator=simulator,
+        pixels=True,
+        image_size=4,
+        final_pixels=final_pixels,
+    )
+    env.reset()
+    calls = []
+    for _ in range(4):
+        before = camera.calls
+        observation, *_, info = env.step(torch.zeros(3, 1))
+        calls.append(camera.calls - before)
+        assert ("pixels" in info["final_observation"]) == final_pixels
+    assert calls == [1, 1, expected, 1]
+    first = camera.render(env.get_state()[0])["rgb"]
+    assert torch.equal(observation["pixels"][:, 6:], first)
+    assert torch.equal(observation["pixels"][:, :3], observation["pixels"][:, 3:6])
+
+
+def test_not_looking_at_the_device_changes_nothing(make):
+    """On CUDA the host does not ask whether an episode has ended; the results are the same."""
+
+    def run_env(may_look: bool) -> list[torch.Tensor]:
+        task = dataclasses.replace(tasks.get("cartpole"), episode_length=4)
+        arguments = {"stochastic_start": False, "final_pixels": False}
+        env = make(task, pixels=True, image_size=16, **arguments)
+        env._may_look = may_look
+        joint_q, joint_qd = torch.zeros(3, 2), torch.ones(3, 2)
+        joint_q[1, 0] = 2.4999
+        env.set_state(joint_q, joint_qd)
+        return run(env, 9)
+
+    pairs = zip(run_env(False), run_env(True), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+# ---------------------------------------------------------------------- gradients
+
+
+@pytest.mark.parametrize("name", ["cartpole", "hopper"])
+def test_reward_and_state_have_gradients_in_all_earlier_actions(make, name):
+    env = make(name)
+    env.reset()
+    actions = torch.zeros(4, 3, env.action_size, requires_grad=True)
+    for action in actions:
+        observation, reward, *_ = env.step(action)
+    for output in (reward.sum(), observation["state"].sum()):
+        (gradient,) = torch.autograd.grad(output, actions, retain_graph=True)
+        assert gradient.isfinite().all() and (gradient.abs().sum((1, 2)) > 0).all()
+
+
+def test_gradient_agrees_with_finite_differences(make):
+    env = make()
+    env.reset(seed=1)
+    start = env.get_state()
+
+    def total(actions: torch.Tensor) -> torch.Tensor:
+        env.set_state(*start)
+        return sum((env.step(a)[1].double() for a in actions), torch.zeros(3).double()).sum()
+
+    actions = torch.linspace(-0.5, 0.5, 12).reshape(4, 3, 1).requires_grad_()
+    (gradient,) = torch.autograd.grad(total(actions), actions)
+    for step in range(4):
+        change = torch.zeros_like(actions)
+        change[step, :, 0] = 0.01
+        with torch.no_grad():
+            slope = (total(actions + change) - total(actions - change)) / 0.02
+        assert gradient[step].sum().item() == pytest.approx(slope.item(), rel=0.01)
+
+
+def test_no_gradient_crosses_a_restart(make):
+    env = make()
+    env.set_state(torch.tensor([[0.0, 3.0], [2.4999, 3.0], [0.0, 3.0]]), torch.ones(3, 2))
+    before = torch.full((3, 1), 0.5, requires_grad=True)
+    observation, _, terminated, _, info = env.step(before)
+    assert terminated.tolist() == [False, True, False]
+    final = info["final_observation"]["state"]
+    (gradient,) = torch.autograd.grad(final.sum(), before, retain_graph=True)
+    assert (gradient != 0).all()
+    (gradient,) = torch.autograd.grad(observation["state"].sum(), before, retain_graph=True)
+    assert (gradient[:, 0] != 0).tolist() == [True, False, True]
+    after = torch.zeros(3, 1, requires_grad=True)
+    reward = env.step(after)[1]
+    gradient, present = torch.autograd.grad(reward.sum(), [before, after])
+    assert (gradient[:, 0] != 0).tolist() == [True, False, True]
+    assert (present != 0).all()
+
+
+def test_detach_cuts_the_graph(make):
+    env = make()
+    env.reset()
+    action = torch.zeros(3, 1, requires_grad=True)
+    env.step(action)
+    assert env.observation["state"].requires_grad
+    env.detach()
+    assert not env.observation["state"].requires_grad
+    assert not env.step(torch.zeros(3, 1))[1].requires_grad
+
+
+def test_actions_are_clipped(make):
+    env = make("hopper")
+    env.reset()
+    state = env.get_state()
+    _, expected, *_ = env.step(torch.ones(3, 3))
+    env.set_state(*state)
+    action = torch.full((3, 3), 5.0, requires_grad=True)
+    _, reward, *_ = env.step(action)
+    assert torch.equal(reward, expected)
+    reward.sum().backward()
+    assert action.grad is not None and not action.grad.any()
+
+
+# ---------------------------------------------------------------------- non-finite states
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2e6])
+def test_non_finite_state_is_replaced(make, camera, simulator, value):
+    env = make(simulator=simulator, camera=camera, pixels=True, image_size=4)
+    env.nan_guard = True
+    env.reset()
+    before = env.get_state()
+    simulator.spoil = {1: value}
+    action = torch.zeros(3, 1, requires_grad=True)
+    observation, reward, terminated, truncated, info = env.step(action)
+    assert info["nonfinite"].tolist() == terminated.tolist() == [False, True, False]
+    assert not truncated.any()
+    assert reward[1] == 0 and reward.isfinite().all()
+    assert not info["final_observation"]["state"][1].any()
+    assert observation["state"].isfinite().all() and abs(observation["state"][1, 0]) < 0.27
+    (reward.sum() + info["final_observation"]["state"].sum()).backward()
+    assert action.grad is not None
+    assert (action.grad[:, 0] != 0).tolist() == [True, False, True]
+    for kept, expected in zip(info["nonfinite_state"], (*before, action.detach()), strict=True):
+        assert torch.equal(kept, expected)
+    simulator.spoil = {}
+    *_, info = env.step(torch.zeros(3, 1))
+    assert not info["nonfinite"].any() and "nonfinite_state" not in info
+    assert info["episode_length"].tolist() == [2, 1, 2]
+
+
+def test_non_finite_action_ends_its_episode_only(make):
+    env = make()
+    env.reset()
+    action = torch.tensor([[0.0], [float("nan")], [float("inf")]])
+    observation, reward, terminated, _, info = env.step(action)
+    assert info["nonfinite"].tolist() == terminated.tolist() == [False, True, True]
+    assert reward[1:].tolist() == [0.0, 0.0] and observation["state"].isfinite().all()
+
+
+def test_non_finite_reward_is_caught(make):
+    class Broken(Cartpole):
+        def reward(self, joint_q, joint_qd, action):
+            return super().reward(joint_q, joint_qd, action) / torch.tensor([1.0, 0.0, 1.0])
+
+    env = make(Broken())
+    env.reset()
+    _, reward, terminated, _, info = env.step(torch.zeros(3, 1))
+    assert info["nonfinite"].tolist() == terminated.tolist() == [False, True, False]
+    assert reward[1] == 0
+
+
+# ---------------------------------------------------------------------- states and seeds
+
+
+def test_set_state_begins_episodes(make, camera):
+    env = make(camera=camera, pixels=True, image_size=4)
+    env.reset()
+    env.step(torch.ones(3, 1))
+    joint_q, joint_qd = torch.rand(3, 2), torch.rand(3, 2)
+    observation = env.set_state(joint_q, joint_qd)
+    assert torch.equal(observation["pixels"], camera.render(joint_q)["rgb"].repeat(1, 3, 1, 1))
+    kept = env.get_state()
+    joint_q.zero_()
+    for value, expected in zip(env.get_state(), kept, strict=True):
+        assert torch.equal(value, expected)
+    kept[0].zero_()
+    assert env.get_state()[0].any()
+    assert (env.step(torch.zeros(3, 1))[-1]["episode_length"] == 1).all()
+
+
+def test_set_state_keeps_a_gradient(make):
+    env = make()
+    joint_q = torch.rand(3, 2, requires_grad=True)
+    env.set_state(joint_q, torch.zeros(3, 2))
+    env.step(torch.zeros(3, 1))[1].sum().backward()
+    assert joint_q.grad is not None and (joint_q.grad != 0).all()
+
+
+def run(env, steps: int) -> list[torch.Tensor]:
+    """Steps with fixed actions; gives everything that came out."""
+    out = []
+    for step in range(steps):
+        action = torch.sin(torch.arange(3.0) + step)[:, None]
+        observation, reward, terminated, truncated, info = env.step(action)
+        env.detach()
+        out += [*observation.values(), reward, terminated, truncated, info["episode_return"]]
+        out += [*info["final_observation"].values(), info["episode_length"]]
+    return [x.detach() for x in out]
+
+
+def test_state_dict_continues_bit_for_bit(make):
+    task = dataclasses.replace(tasks.get("cartpole"), episode_length=7)
+
+    def make_env(seed: int):
+        return make(task, pixels=True, image_size=16, seed=seed)
+
+    env = make_env(3)
+    env.reset()
+    run(env, 5)
+    saved = env.state_dict()
+    observation = env.observation
+    assert all(isinstance(x, torch.Tensor) and not x.requires_grad for x in saved.values())
+    expected = run(env, 12)
+    other = make_env(4)
+    other.load_state_dict(saved)
+    assert all(torch.equal(other.observation[name], observation[name]) for name in observation)
+    assert all(torch.equal(a, b) for a, b in zip(run(other, 12), expected, strict=True))
+
+
+def test_same_seed_same_episodes(make):
+    task = dataclasses.replace(tasks.get("hopper"), episode_length=4)
+
+    def episodes(seed: int, reset_seed: int | None = None) -> torch.Tensor:
+        env = make(task, seed=seed)
+        states = [env.reset(reset_seed)["state"]]
+        states += [env.step(torch.zeros(3, 3))[0]["state"] for _ in range(9)]
+        return torch.stack(states)
+
+    assert torch.equal(episodes(0), episodes(0))
+    assert not torch.equal(episodes(0), episodes(1))
+    assert torch.equal(episodes(1, reset_seed=0), episodes(0))
+    starts = episodes(0)[[0, 4, 8]].flatten(0, 1)
+    assert len(starts.unique(dim=0)) == 9
+
+
+def test_deterministic_starts_are_all_the_same(make):
+    env = make("hopper", stochastic_start=False)
+    assert not env.reset()["state"].any()
+
+
+# ---------------------------------------------------------------------- wrong use
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"num_envs": 0}, "num_envs is 0"),
+        ({"num_envs": 2.5}, "num_envs is 2.5"),
+        ({"image_size": -1}, "image_size is -1"),
+        ({"image_size": (8, 8, 8)}, "image_size is"),
+        ({"frame_stack": 0}, "frame_stack is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"device": "gpu"}, "'auto', 'cpu' or 'cuda'"),
+        ({"device": "cuda:99"}, "'cuda:99'"),
+        ({"task": "cartpol"}, "Did you mean 'cartpole'"),
+    ],
+)
+def test_make_names_what_is_wrong(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        dva.make(**{"task": "cartpole", "device": "cpu", "pixels": False, **arguments})
+
+
+def test_make_takes_names_and_tasks_only():
+    with pytest.raises(TypeError, match="task is 3"):
+        dva.make(3)  # pyright: ignore[reportArgumentType]
+
+
+def test_step_names_what_is_wrong(make):
+    env = make()
+    with pytest.raises(RuntimeError, match=r"Call reset\(\)"):
+        env.step(torch.zeros(3, 1))
+    env.reset()
+    with pytest.raises(ValueError, match=r"shape \(2, 1\), expected \(3, 1\)"):
+        env.step(torch.zeros(2, 1))
+    with pytest.raises(ValueError, match=r"torch.float64, expected torch.float32"):
+        env.step(torch.zeros(3, 1).double())
+    with pytest.raises(TypeError, match="action is a list"):
+        env.step([[0.0]] * 3)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="action is on meta"):
+        env.step(torch.zeros(3, 1, device="meta"))
+    with pytest.raises(ValueError, match="joint_q has an entry that is not finite"):
+        env.set_state(torch.full((3, 2), float("nan")), torch.zeros(3, 2))
+    with pytest.raises(ValueError, match="joint_qd has shape"):
+        env.set_state(torch.zeros(3, 2), torch.zeros(3, 3))
+    with pytest.raises(RuntimeError, match="pixels=True"):
+        _ = env.frame
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        env.render(8, [3])
+    env.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        env.step(torch.zeros(3, 1))
+
+
+def test_load_state_dict_names_what_is_wrong(make):
+    env = make()
+    env.reset()
+    saved = env.state_dict()
+    with pytest.raises(ValueError, match="expected"):
+        env.load_state_dict({"joint_q": saved["joint_q"]})
+    with pytest.raises(ValueError, match=r"'joint_q' has shape \(3, 2\), expected \(2, 2\)"):
+        make(num_envs=2).load_state_dict(saved)
