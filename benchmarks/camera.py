@@ -9,18 +9,18 @@ training.
 """
 
 import argparse
-import json
 import statistics
 import time
+from pathlib import Path
 
 import torch
-import warp as wp
+from _results import report
 
 from dva import robots, tasks
 from dva.sensors import Camera
 from dva.sim import load_model
 
-SWEEP = (16, 32, 64, 128, 256, 512, 1024)
+SWEEP = (16, 64, 256, 1024)
 
 
 def measure(
@@ -72,21 +72,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None, help="default: torch's threads")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
+    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
     a = parser.parse_args()
     if a.repeats < 2:
         parser.error(f"--repeats is {a.repeats}; quartiles need at least 2.")
-    wp.config.log_level = wp.LOG_WARNING  # keeps notes about compiled modules out of the output
-    rows = []
-    for num_envs in SWEEP if a.sweep else (a.num_envs,):
-        row = measure(a.task, num_envs, a.image_size, a.device, a.threads, a.repeats)
-        rows.append(row)
-        if not a.json:
-            print(
-                f"{row['task']}  {row['num_envs']} envs  {row['image_size']} px  {row['device']}  "
-                f"{row['threads']} threads  {row['frames_per_s']} frames/s"
-            )
-    if a.json:
-        print(json.dumps(rows, indent=2))
+    sizes = SWEEP if a.sweep else (a.num_envs,)
+    rows = [measure(a.task, n, a.image_size, a.device, a.threads, a.repeats) for n in sizes]
+    report(rows, a.json, a.save)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ class Simulator:
         self.step_size = StepSize(control_dt, substeps, mass_matrix_interval or substeps)
         self.state_storage, self.capture = state_storage, capture
         threads = 1 if self.device.type == "cuda" else (threads or torch.get_num_threads())
-        bounds = np.linspace(0, num_envs, min(threads, num_envs) + 1).astype(int)
+        self.threads = min(threads, num_envs)
+        bounds = np.linspace(0, num_envs, self.threads + 1).astype(int)
         self._shards = [
             _Shard(self, slice(int(a), int(b))) for a, b in zip(bounds, bounds[1:], strict=False)
         ]

@@ -26,8 +26,9 @@ class Cartpole(Task):
     episode_length: int = 240
     substeps: int = 4
     mass_matrix_interval: int = 4
-    view: View = View(eye=(0.0, -2.8, 1.2), target=(0.0, 0.0, 1.2), fovy=90.0)
-    scene: Scene = Scene(wall_y=10.0)
+    # At the height of the rail, 1.2 m above the floor.
+    view: View = View(eye=(0.0, -2.8, 2.5), target=(0.0, 0.0, 2.5), fovy=90.0)
+    scene: Scene = Scene(floor_height=1.3, wall_y=10.0, checker_size=1.0)
 
     def start(
         self, n: int, generator: torch.Generator, device: torch.device, stochastic: bool = True

@@ -1,0 +1,56 @@
+"""What the benchmark scripts share: printing rows, and keeping them with what they were measured on."""
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["describe_device", "report"]
+
+_PACKAGES = ("torch", "warp-lang", "mujoco", "mujoco-warp")
+
+
+def report(rows: list[dict[str, Any]], as_json: bool, save: Path | None) -> None:
+    """Prints rows as JSON or as lines, and writes them to a file with command, commit, device and date."""
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        for row in rows:
+            print("  ".join(f"{name}={value}" for name, value in row.items()))
+    if save is not None:
+        save.parent.mkdir(parents=True, exist_ok=True)
+        save.write_text(json.dumps(_provenance() | {"rows": rows}, indent=1) + "\n")
+
+
+def describe_device() -> str:
+    """Names the processor, and the GPU if there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":")[1] for line in info.read_text().splitlines() if "model name" in line]
+        model = f"{names[0].strip()}, {len(names)} cores" if names else model
+    return model
+
+
+def _provenance() -> dict[str, Any]:
+    folder = Path(__file__).parent
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return {
+        "command": shlex.join(["python", "benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": commit.stdout.strip() or "unknown",
+        "device": describe_device(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": {name: version(name) for name in _PACKAGES},
+    }

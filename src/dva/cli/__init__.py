@@ -1,0 +1,75 @@
+"""The command `dva`: one file per command; each reads flags, calls, and prints.
+
+Enters: a command line. Leaves: text on the console and an exit status (0 done, 1 a check failed,
+2 a wrong command line, 130 interrupted). Commands hold no logic of their own: what they call lies
+in `dva.runs` and below. Add one by adding its file and a line in `COMMANDS`.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "train": "Train a policy from pixels; writes a run folder. --resume continues one.",
+    "eval": "Evaluate the deterministic policy of a run; --video films it.",
+    "random": "Film a random (or motionless) agent, to see a task without training.",
+    "list": "List tasks and algorithms.",
+    "doctor": "Check the installation; --replay shows what made a run non-finite.",
+}
+"""Every command with one line of help. Modules are imported when called: `--help` stays fast."""
+
+EXAMPLES = """\
+examples:
+  dva doctor                                          is everything installed?
+  dva random cartpole --video cartpole.mp4            see a task
+  dva train cartpole                                  train it, here and now
+  dva train cartpole --minutes 5 --actor-learning-rate 1e-3
+  dva eval runs/cartpole-dva-s0-20260101-120000 --video swing-up.mp4
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns the exit status.
+
+    Args:
+        arguments: the command line after the program's name; none: the process' own.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        from dva import __version__
+
+        print(f"dva {__version__}")
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    from dva.runs.errors import UsageError, require_known
+
+    try:
+        require_known("command", command, COMMANDS)
+        module = importlib.import_module(f"dva.cli.{command}_command")
+        return module.run(rest)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    return (
+        "usage: dva COMMAND ...\n\n"
+        "Train robots to act from pixels through parallel differentiable simulation.\n\n"
+        f"commands:\n{lines}\n\n"
+        f"`dva COMMAND --help` explains its flags.\n\n{EXAMPLES}"
+    ).rstrip()

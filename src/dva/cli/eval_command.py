@@ -1,0 +1,55 @@
+"""`dva eval`: evaluates the policy of a run."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from dva import runs
+from dva.cli.flags import parse
+
+__all__ = ["run"]
+
+
+@dataclasses.dataclass
+class EvalFlags:
+    """Evaluate the deterministic policy of a run.
+
+    Runs exactly as many episodes as asked for, one per environment, in environments of its own
+    whose starts come from a fixed seed.
+    """
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+    episodes: int = 64
+    """Number of episodes."""
+    video: Path | None = None
+    """MP4 file to film the first four episodes into, in real time."""
+    json: bool = False
+    """Print one JSON object, with the return of every episode, instead of text."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """Which checkpoint: the last one, or the one with the best return while training."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command; returns the exit status."""
+    flags = parse(EvalFlags, arguments, "eval")
+    found = runs.evaluate_run(
+        flags.run, flags.episodes, flags.checkpoint, flags.device, flags.video
+    )
+    if flags.json:
+        video = str(flags.video) if flags.video else None
+        print(json.dumps({"run": str(flags.run), "video": video, **found.to_dict()}))
+        return 0
+    print(f"mean return         {found.mean:.2f}")
+    print(f"standard deviation  {found.std:.2f}")
+    print(f"episode length      {found.episode_length:.1f} steps")
+    print(f"episodes            {found.episodes}")
+    if flags.video:
+        print(f"video               {flags.video}")
+    return 0

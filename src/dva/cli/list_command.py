@@ -1,0 +1,29 @@
+"""`dva list`: lists tasks and algorithms."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from dva.cli.flags import parse
+
+__all__ = ["run"]
+
+
+@dataclasses.dataclass
+class ListFlags:
+    """List tasks and algorithms, a line each."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command; returns the exit status."""
+    parse(ListFlags, arguments, "list")
+    from dva import tasks
+    from dva.learning import ALGORITHMS
+
+    described = {name: tasks.get(name).description for name in tasks.names()}
+    algorithms = {name: entry.description for name, entry in ALGORITHMS.items()}
+    width = max(map(len, [*described, *algorithms]))
+    for title, entries in (("tasks", described), ("algorithms", algorithms)):
+        print(f"{title}:")
+        for name, description in entries.items():
+            print(f"  {name:<{width}}  {description}")
+    return 0

@@ -1,0 +1,110 @@
+"""The display of a training under way: a live table on a terminal, plain lines elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from dva.runs import TrainConfig, Update
+
+__all__ = ["Progress"]
+
+PLAIN_INTERVAL = 10.0
+"""Seconds between plain lines, so that a log file stays short."""
+
+
+def duration(seconds: float | None) -> str:
+    """Writes a time as people say it: 42 s, 3 min 05 s, 2 h 10 min."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def cells(update: Update) -> dict[str, str]:
+    """Returns the columns of the display, ready to print."""
+    row: dict[str, Any] = update.row or {}
+    mean = row.get("return")
+    return {
+        "iteration": f"{row['iteration']:,} / {update.last_iteration:,}",
+        "env-steps": f"{row['env_steps']:,}",
+        "return": "-" if mean is None else f"{mean:,.1f}",
+        "steps/s": f"{row['steps_per_second']:,.0f}",
+        "time left": duration(update.seconds_left),
+    }
+
+
+class Progress:
+    """Shows what training reports; a context manager whose `update` is the report.
+
+    Args:
+        config: what is trained.
+        stream: where to write; a terminal gets a table that is drawn over.
+    """
+
+    def __init__(self, config: TrainConfig, stream: TextIO) -> None:
+        self.config = config
+        # A fixed width for files: run folders are not broken over lines.
+        self.console = Console(file=stream, soft_wrap=True, highlight=False)
+        self.live = None
+        self._shown = 0.0
+        self._pending: Update | None = None
+        if self.console.is_terminal:
+            self.live = Live(console=self.console, refresh_per_second=4, transient=False)
+
+    def __enter__(self) -> "Progress":
+        config = self.config
+        self._print(
+            f"Training {config.task} with {config.algo} (preset {config.preset}, seed "
+            f"{config.seed}, {config.learner.num_envs} environments x {config.learner.horizon} "
+            f"steps, {config.last_iteration:,} iterations). Ctrl-C stops and saves."
+        )
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.live is not None:
+            self.live.stop()
+        elif self._pending is not None:
+            self._print_row(self._pending)
+
+    def update(self, update: Update) -> None:
+        """Shows an update."""
+        if update.message is not None:
+            self._print(update.message)
+        if update.row is None:
+            return
+        if self.live is not None:
+            table = Table(box=None, pad_edge=False)
+            columns = cells(update)
+            for name in columns:
+                table.add_column(name, justify="right", min_width=11)
+            table.add_row(*columns.values())
+            self.live.update(table)
+            return
+        now = time.monotonic()
+        if self._shown == 0.0 or now - self._shown >= PLAIN_INTERVAL:
+            self._shown = now
+            self._print_row(update)
+            self._pending = None
+        else:
+            self._pending = update
+
+    def _print_row(self, update: Update) -> None:
+        self._print("  ".join(f"{name} {value}" for name, value in cells(update).items()))
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False)

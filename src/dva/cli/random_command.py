@@ -1,0 +1,40 @@
+"""`dva random`: films a random agent."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from dva.cli.flags import parse
+
+__all__ = ["run"]
+
+
+@dataclasses.dataclass
+class RandomFlags:
+    """Film an agent that draws every action at random, to see a task without training."""
+
+    task: tyro.conf.Positional[str]
+    """Task; `dva list` shows them."""
+    video: Path
+    """MP4 file to write; four robots, one tile each, in real time."""
+    steps: int = 240
+    """Control steps; 60 are one second."""
+    zero: bool = False
+    """Take no action at all instead: the robot moves by gravity alone."""
+    seed: int = 0
+    """Seed of starts and actions."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command; returns the exit status."""
+    flags = parse(RandomFlags, arguments, "random")
+    from dva.runs.evaluation import film_agent
+
+    mean = film_agent(flags.task, flags.video, flags.steps, flags.zero, flags.seed, flags.device)
+    print(f"mean reward of a step  {mean:.3f}")
+    print(f"video                  {flags.video}")
+    return 0

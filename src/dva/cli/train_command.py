@@ -1,0 +1,125 @@
+"""`dva train`: trains a policy, or continues a run."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Generic
+
+import tyro
+
+from dva import runs
+from dva.cli.flags import find_task, find_value, parse
+from dva.cli.progress import Progress
+from dva.runs.config import LearnerConfig, default_config
+
+__all__ = ["run"]
+
+DESCRIPTION = """Train a policy from pixels.
+
+Everything is written to a run folder. Ctrl-C saves a checkpoint and says how to resume. Defaults
+below are those of the task, the algorithm and the preset given on the command line."""
+
+
+@dataclasses.dataclass
+class TrainFlags(runs.TrainConfig[LearnerConfig], Generic[LearnerConfig]):
+    """Flags of `dva train`."""
+
+    env_steps: int | None = None
+    """Plan by environment steps, instead of --iterations: rounded up to whole iterations."""
+    resume: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Continue the run in this folder; only --iterations, --env-steps, --minutes and --stop-at may
+    be given with it."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command; returns the exit status."""
+    resume = find_value(arguments, "--resume")
+    resumed = runs.Run.open(resume) if resume else None
+    config = _continued(arguments, resumed) if resumed else _new(arguments)
+    config.validate()
+    with Progress(config, sys.stdout) as progress:
+        outcome = runs.train(config, progress.update, resumed)
+    return _conclude(outcome)
+
+
+def _new(arguments: Sequence[str]) -> runs.TrainConfig:
+    """Reads the flags of a new run; a first look finds the preset, whose values become defaults."""
+    from dva import tasks
+
+    task = find_task(arguments, tasks.names())
+    if task is None:
+        if not {"-h", "--help"} & set(arguments):
+            raise runs.UsageError(
+                f"Give a task: dva train TASK. Tasks: {', '.join(tasks.names())}."
+            )
+        task = tasks.names()[0]
+    base = default_config(
+        task,
+        find_value(arguments, "--algo") or "dva",
+        find_value(arguments, "--preset"),
+        device=find_value(arguments, "--device") or "auto",
+    )
+    return _strip(_parse(arguments, base), arguments)
+
+
+def _continued(arguments: Sequence[str], resumed: runs.Run) -> runs.TrainConfig:
+    """Reads the flags that may change when a run continues; all others must agree with it."""
+    base = dataclasses.replace(resumed.config, minutes=None, stop_at=None)
+    config = _strip(_parse(arguments, base), arguments)
+    allowed = ("minutes", "stop_at", "learner")
+    for field in dataclasses.fields(base):
+        _require_same(field.name, base, config, allowed)
+    for field in dataclasses.fields(base.learner):
+        _require_same(field.name, base.learner, config.learner, ("iterations",))
+    return config
+
+
+def _require_same(name: str, stored: object, given: object, allowed: Sequence[str]) -> None:
+    before, after = getattr(stored, name), getattr(given, name)
+    if name not in allowed and before != after:
+        raise runs.UsageError(
+            f"The run was started with {name} = {before!r}; it cannot continue with {after!r}. "
+            "Only --iterations, --env-steps, --minutes and --stop-at may change. "
+            "Leave the flag out, or start a new run without --resume."
+        )
+
+
+def _parse(arguments: Sequence[str], base: runs.TrainConfig) -> TrainFlags:
+    values = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
+    kind = TrainFlags[type(base.learner)]  # type: ignore[misc]
+    return parse(kind, arguments, "train", default=kind(**values), description=DESCRIPTION)
+
+
+def _strip(flags: TrainFlags, arguments: Sequence[str]) -> runs.TrainConfig:
+    """Applies --env-steps and drops the flags that are not part of a run's configuration."""
+    names = [field.name for field in dataclasses.fields(runs.TrainConfig)]
+    config = runs.TrainConfig(**{name: getattr(flags, name) for name in names})
+    if flags.env_steps is not None:
+        if find_value(arguments, "--iterations") is not None:
+            raise runs.UsageError("Give either --iterations or --env-steps, not both.")
+        if flags.env_steps < 1:
+            raise runs.UsageError(f"env-steps is {flags.env_steps}; it must be greater than 0.")
+        config.set_env_steps(flags.env_steps)
+    return config
+
+
+def _conclude(outcome: runs.Outcome) -> int:
+    """Says how training ended, what lies where, and what to do next."""
+    run_, evaluation = outcome.run, outcome.evaluation
+    if outcome.signal is not None:
+        print(f"\nStopped; a checkpoint is saved. To continue:\n  dva train --resume {run_.path}")
+        return 128 + outcome.signal
+    if evaluation is not None:
+        print(
+            f"\nReturn of the policy: {evaluation['mean']:.1f} ± {evaluation['std']:.1f} over "
+            f"{evaluation['episodes']} episodes"
+        )
+    print(f"\nrun      {run_.path}")
+    if run_.curve.is_file():
+        print(f"curve    {run_.curve}")
+    print(f"\nNext:\n  dva eval {run_.path} --video {run_.videos / 'evaluation.mp4'}")
+    print(f"  tensorboard --logdir {run_.path.parent}")
+    if outcome.reason != "finished":
+        print(f"  dva train --resume {run_.path}")
+    return 0

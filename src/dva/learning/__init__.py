@@ -1,0 +1,25 @@
+"""Algorithms, one file each, and what they truly share.
+
+Enters: a vector environment and a config. Leaves: a learner whose `iterate()` trains once and
+returns metrics, and whose `act()` is the policy. `dva.py` reads like D.Va's pseudo-code; rollouts,
+returns, the critic's fit and the regression are shared with the other algorithms. Add an algorithm
+by adding its file and its entry in `ALGORITHMS`.
+"""
+
+from dva.learning.action_gradient import ActionGradient, adjoint_action_gradient
+from dva.learning.algorithms import ALGORITHMS, Algorithm
+from dva.learning.config import DvaConfig
+from dva.learning.dva import DVA
+from dva.learning.environment import Environment
+from dva.learning.presets import preset
+
+__all__ = [
+    "ALGORITHMS",
+    "DVA",
+    "ActionGradient",
+    "Algorithm",
+    "DvaConfig",
+    "Environment",
+    "adjoint_action_gradient",
+    "preset",
+]

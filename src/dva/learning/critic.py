@@ -1,0 +1,68 @@
+"""Fitting the critic, and its slow copy."""
+
+import torch
+from torch import Tensor, nn
+
+from dva.learning.optimizer import ClippedAdam
+
+__all__ = ["fit_critic", "update_target"]
+
+
+def fit_critic(
+    critic: nn.Module,
+    optimizer: ClippedAdam,
+    learning_rate: float,
+    states: Tensor,
+    targets: Tensor,
+    iterations: int,
+    minibatches: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Regresses the critic onto its targets; samples with a non-finite number are left out.
+
+    Args:
+        critic: maps normalised states (B, O) to values (B,).
+        optimizer: of the critic's parameters.
+        learning_rate: of this fit.
+        states: (M, O), normalised.
+        targets: (M,).
+        iterations: passes over the samples.
+        minibatches: updates in a pass.
+        generator: shuffles the samples, anew in each pass.
+
+    Returns:
+        Mean loss and mean gradient norm before clipping in the last pass, and the number of
+        skipped updates; all ().
+
+    Source: D.Va, equation (15).
+    """
+    valid = torch.isfinite(states).all(-1) & torch.isfinite(targets)
+    states = torch.where(valid[:, None], states, 0.0)
+    targets = torch.where(valid, targets, 0.0)
+    skipped = torch.zeros((), device=states.device)
+    losses: list[Tensor] = []
+    norms: list[Tensor] = []
+    for _ in range(iterations):
+        losses, norms = [], []
+        order = torch.randperm(states.shape[0], generator=generator, device=states.device)
+        for batch in order.tensor_split(minibatches):
+            weight = valid[batch].float()
+            errors = (critic(states[batch]) - targets[batch]).square()
+            loss = (errors * weight).sum() / weight.sum().clamp(min=1.0)
+            optimizer.zero_grad()
+            loss.backward()
+            norm, skip = optimizer.step(learning_rate)
+            losses.append(loss.detach())
+            norms.append(norm)
+            skipped = skipped + skip
+    return torch.stack(losses).mean(), torch.stack(norms).mean(), skipped
+
+
+@torch.no_grad()
+def update_target(target: nn.Module, source: nn.Module, alpha: float) -> None:
+    """Moves the target critic: V' <- alpha V' + (1 - alpha) V.
+
+    Source: D.Va, algorithm 1.
+    """
+    for slow, fast in zip(target.parameters(), source.parameters(), strict=True):
+        slow.mul_(alpha).add_(fast, alpha=1.0 - alpha)

@@ -1,0 +1,68 @@
+"""The stochastic policy, from images or from states."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dva.policies.encoder import Encoder
+from dva.policies.layers import mlp
+
+__all__ = ["Actor"]
+
+
+class Actor(nn.Module):
+    """Maps an observation to the mean and log standard deviation of the action before tanh.
+
+    From images: encoder, trunk (linear, layer norm, tanh), MLP (linear, ELU, layer norm), mean.
+    From states: MLP, mean. The log standard deviation is a parameter, the same for all
+    observations.
+
+    Args:
+        observation_shape: (C, H, W) of stacked uint8 images, or the size of the state.
+        action_size: A.
+        trunk_size: width of the trunk; unused with states.
+        hidden: widths of the MLP's layers.
+        log_std_init: initial log standard deviation.
+        compute_dtype: arithmetic of encoder and trunk's linear layer (`resolve_precision`).
+
+    Source: D.Va, appendix C.1 and Table 7.
+    """
+
+    def __init__(
+        self,
+        observation_shape: tuple[int, int, int] | int,
+        action_size: int,
+        trunk_size: int,
+        hidden: Sequence[int],
+        log_std_init: float = -1.0,
+        compute_dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.encoder: Encoder | None = None
+        features = observation_shape
+        if not isinstance(features, int):
+            self.encoder = Encoder(features)
+            self.encoder.compute_dtype = compute_dtype
+            self.trunk = nn.Linear(self.encoder.output_size, trunk_size)
+            self.trunk_norm = nn.LayerNorm(trunk_size)
+            features = trunk_size
+        sizes = [features, *hidden]
+        self.mlp = mlp(sizes)
+        self.mean = nn.Linear(sizes[-1], action_size)
+        self.log_std = nn.Parameter(torch.full((action_size,), float(log_std_init)))
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes the mean (B, A) and the log standard deviation (A,), float32, before tanh.
+
+        Args:
+            observation: uint8 images (B, C, H, W), or (normalised) states (B, O).
+        """
+        x = observation
+        if self.encoder is not None:
+            x = self.encoder(x)
+            # The trunk reads thousands of features: in bfloat16 this halves the memory it moves.
+            x = F.linear(x, self.trunk.weight.to(x.dtype), self.trunk.bias.to(x.dtype))
+            x = torch.tanh(self.trunk_norm(x.float()))
+        return self.mean(self.mlp(x)), self.log_std

@@ -1,0 +1,111 @@
+"""The image encoder of DrQ-v2, in float32 or bfloat16 arithmetic."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["Encoder", "Precision", "resolve_precision"]
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+KERNEL = 3
+STRIDES = (2, 1, 1, 1)
+CHANNELS = 32
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
+    """Chooses the arithmetic of the encoder; parameters stay float32 whatever it is.
+
+    Args:
+        precision: "auto" takes bfloat16 where the processor computes with it and float32 elsewhere.
+        device: the device on which the encoder runs.
+
+    Raises:
+        ValueError: the precision is none of the three.
+    """
+    if precision == "float32":
+        return torch.float32
+    if precision == "bfloat16":
+        return torch.bfloat16
+    if precision != "auto":
+        raise ValueError(
+            f"Unknown precision {precision!r}. Choose one of: auto, float32, bfloat16."
+        )
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
+    return torch.bfloat16 if native else torch.float32
+
+
+class Encoder(nn.Module):
+    """Encodes stacked images by four 3x3 convolutions of 32 channels, strides 2 1 1 1, with ReLU.
+
+    Pixels enter as x/255 - 0.5. Weights start orthogonal with gain sqrt(2), biases at zero.
+
+    Args:
+        pixels_shape: (C, H, W) of the stacked images, H and W at least 15.
+
+    Raises:
+        ValueError: the images are too small for the four convolutions.
+
+    Source: D.Va, Table 3 (the encoder of DrQ-v2).
+    """
+
+    def __init__(self, pixels_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        channels, height, width = pixels_shape
+        self.pixels_shape = (channels, height, width)
+        self.compute_dtype = torch.float32
+        """Arithmetic of the convolutions; parameters and gradients are float32."""
+        sizes = [_output_length(height), _output_length(width)]
+        if min(sizes) < 1:
+            raise ValueError(
+                f"Images of {height}x{width} are too small for the encoder. "
+                "Use an image_size of 15 or more."
+            )
+        self.output_size = CHANNELS * sizes[0] * sizes[1]
+        inputs = [channels] + [CHANNELS] * (len(STRIDES) - 1)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(count, CHANNELS, KERNEL, stride)
+            for count, stride in zip(inputs, STRIDES, strict=True)
+        )
+        for layer in self.convolutions:
+            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+            nn.init.orthogonal_(layer.weight, math.sqrt(2.0))
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encodes uint8 images (B, C, H, W) into features (B, output_size) of `compute_dtype`.
+
+        Raises:
+            TypeError: the images are not uint8.
+        """
+        if pixels.dtype != torch.uint8:
+            raise TypeError(f"Pixels have dtype {pixels.dtype}; the encoder takes uint8 in 0..255.")
+        # Pixel - 127.5 needs eight significant bits, which bfloat16 has: the conversion is exact,
+        # and the division by 255 moves into the small weight.
+        x = pixels.to(self.compute_dtype, memory_format=torch.channels_last).sub_(127.5)
+        scale = 1.0 / 255.0
+        for layer in self.convolutions:
+            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+            # Master weights stay contiguous, so that checkpoints and optimizer moments have one
+            # layout.
+            weight = (layer.weight * scale).to(
+                self.compute_dtype, memory_format=torch.channels_last
+            )
+            x = F.relu_(F.conv2d(x, weight, layer.bias.to(self.compute_dtype), layer.stride))
+            scale = 1.0
+        # Features in (H, W, C) order: a view of channels-last memory, where (C, H, W) would copy
+        # it.
+        return x.permute(0, 2, 3, 1).reshape(x.shape[0], self.output_size)
+
+
+def _output_length(length: int) -> int:
+    for stride in STRIDES:
+        length = (length - KERNEL) // stride + 1
+    return length

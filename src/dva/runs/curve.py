@@ -1,0 +1,39 @@
+"""The learning curve of a run as a picture."""
+
+from pathlib import Path
+
+from dva.runs.checkpoint import write_atomically
+from dva.runs.metrics import read_metrics
+
+__all__ = ["draw_curve"]
+
+
+def draw_curve(metrics: Path, picture: Path, title: str) -> bool:
+    """Draws the running return over environment steps and over wall time.
+
+    Args:
+        metrics: a `metrics.jsonl` file.
+        picture: PNG file to write.
+
+    Returns:
+        Whether there was anything to draw: no episode may have finished yet.
+    """
+    rows = [row for row in read_metrics(metrics) if row.get("return") is not None]
+    if not rows:
+        return False
+    from matplotlib.figure import Figure
+
+    returns = [row["return"] for row in rows]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    by_steps, by_time = figure.subplots(1, 2, sharey=True)
+    by_steps.plot([row["env_steps"] / 1e6 for row in rows], returns, color="tab:blue")
+    by_steps.set_xlabel("environment steps (millions)")
+    by_steps.set_ylabel("return of the training episodes")
+    by_time.plot([row["wall_time"] / 60 for row in rows], returns, color="tab:orange")
+    by_time.set_xlabel("wall time (minutes)")
+    for axes in (by_steps, by_time):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title)
+    write_atomically(picture, lambda temporary: figure.savefig(temporary, dpi=120, format="png"))
+    return True

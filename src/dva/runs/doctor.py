@@ -1,0 +1,242 @@
+"""Checks of an installation: every part that training needs, smallest first."""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dva.runs.machine import describe_device, versions
+
+__all__ = ["Check", "check_installation", "gradient_error"]
+
+GRADIENT_TOLERANCE = 1e-5
+"""Largest relative difference between adjoint and finite differences, in float64."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """The result of one check."""
+
+    name: str
+    ok: bool
+    detail: str
+    """What was found."""
+    advice: str = ""
+    """What to do when it failed."""
+
+
+def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator[Check]:
+    """Runs every check, each in turn; a failed one does not stop those after it.
+
+    Args:
+        task: the task whose robot and scene are tried.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        UsageError: the task or the device is not known.
+    """
+    from dva.runs.config import resolve_device
+    from dva.runs.errors import require_known
+    from dva.tasks import names
+
+    require_known("task", task, names())
+    device = resolve_device(device)
+    reinstall = "Install again: pip install --upgrade --force-reinstall dva."
+    checks: list[tuple[str, Callable[[], str], str]] = [
+        ("versions", _versions, reinstall),
+        ("devices", lambda: _devices(device), "Check the GPU driver, or use --device cpu."),
+        (
+            "kernel compilation",
+            lambda: _compile(task, device),
+            "Warp compiles kernels into its cache folder on first use: make sure that there is "
+            "disk space and that the folder can be written (WARP_CACHE_PATH moves it).",
+        ),
+        (
+            "stepping",
+            lambda: _step(task, device),
+            "The dynamics are wrong on this device. Try --device cpu, and report both results.",
+        ),
+        (
+            "rendering",
+            lambda: _render(task, device),
+            "The camera is MuJoCo Warp's renderer: check that mujoco and mujoco-warp have the "
+            "versions that dva asks for (pip check).",
+        ),
+        (
+            "gradient",
+            lambda: _gradient(task),
+            "The adjoint disagrees with finite differences: training would go astray. Check that "
+            "warp-lang has the version that dva asks for (pip check).",
+        ),
+        (
+            "ffmpeg",
+            _ffmpeg,
+            "imageio-ffmpeg brings its own binary: pip install --force-reinstall imageio-ffmpeg, "
+            "or point IMAGEIO_FFMPEG_EXE to an ffmpeg with libx264.",
+        ),
+    ]
+    for name, check, advice in checks:
+        try:
+            yield Check(name, True, check())
+        except Exception as error:  # any failure is a finding here, whatever its kind
+            yield Check(name, False, f"{type(error).__name__}: {error}", advice)
+
+
+def _versions() -> str:
+    found = versions()
+    missing = [name for name, version in found.items() if version == "not installed"]
+    if missing:
+        raise RuntimeError(f"not installed: {', '.join(missing)}")
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def _devices(device: str) -> str:
+    import warp as wp
+
+    from dva.sim import start_warp
+
+    start_warp()
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.startswith("cuda") and not wp.is_cuda_available():
+        raise RuntimeError("PyTorch finds a GPU but Warp does not: the driver is too old for Warp")
+    torch.ones(1, device=device).add_(1)
+    return f"using {device} ({describe_device(device)}); {seen} CUDA device(s) found"
+
+
+def _make_env(task: str, device: str) -> Any:
+    from dva import tasks
+
+    return tasks.make(task, num_envs=2, device=device, image_size=48)
+
+
+def _compile(task: str, device: str) -> str:
+    env = _make_env(task, device)
+    env.reset()
+    action = torch.zeros(2, env.action_size, device=env.device, requires_grad=True)
+    reward = env.step(action)[1]
+    reward.sum().backward()
+    env.close()
+    return f"physics, its adjoint and camera of {task} compiled for {device}"
+
+
+def _step(task: str, device: str) -> str:
+    env = _make_env(task, device)
+    env.reset(seed=0)
+    generator = torch.Generator().manual_seed(0)
+    steps = 30
+    total = 0.0
+    for _ in range(steps):
+        action = torch.rand(2, env.action_size, generator=generator) * 2 - 1
+        _, reward, _, _, info = env.step(action.to(env.device))
+        if bool(info["nonfinite"].any()):
+            raise RuntimeError("the state became non-finite under random actions")
+        total += reward.detach().mean().item()
+    env.close()
+    return f"{steps} steps of 2 environments, mean reward {total / steps:.3f}"
+
+
+def _render(task: str, device: str) -> str:
+    env = _make_env(task, device)
+    pixels = env.reset(seed=0)["pixels"]
+    picture = env.render(image_size=128, env_ids=[0])
+    env.close()
+    contrast = picture.float().std().item()
+    if tuple(pixels.shape) != (2, 9, 48, 48) or pixels.dtype != torch.uint8:
+        raise RuntimeError(f"pixels are {pixels.dtype} {tuple(pixels.shape)}")
+    if contrast < 1.0:
+        raise RuntimeError("the picture has one colour only")
+    return f"48x48 and 128x128 pictures, contrast {contrast:.0f} of 255"
+
+
+def _gradient(task: str) -> str:
+    error = gradient_error(task)
+    if not error < GRADIENT_TOLERANCE:
+        raise RuntimeError(f"relative error {error:.1e}, allowed {GRADIENT_TOLERANCE:.0e}")
+    return f"adjoint agrees with central differences in float64, relative error {error:.1e}"
+
+
+def gradient_error(task: str, steps: int = 4, num_envs: int = 2) -> float:
+    """Compares the simulator's gradient with central differences, on a CPU in float64.
+
+    The loss is a fixed random linear form of the state after `steps` control steps from the
+    task's start; it is differentiated in every action and in the starting velocities.
+
+    Returns:
+        Largest difference over the largest gradient entry, dimensionless.
+    """
+    from dva import tasks
+    from dva.sim import Simulator, load_model
+
+    description = tasks.get(task)
+    model = load_model(description.mjcf)
+    simulator = Simulator(
+        model,
+        num_envs,
+        device="cpu",
+        dtype=torch.float64,
+        control_dt=description.control_dt,
+        substeps=description.substeps,
+        mass_matrix_interval=description.mass_matrix_interval,
+        threads=1,
+    )
+    generator = torch.Generator().manual_seed(0)
+    start = description.start(num_envs, generator, torch.device("cpu"))
+    start_q, start_qd = (value.double() for value in start)
+    weights = torch.randn(
+        num_envs, model.num_coords + model.num_dofs, generator=generator, dtype=torch.float64
+    )
+    actions = 0.6 * torch.rand(
+        steps, num_envs, model.num_actions, generator=generator, dtype=torch.float64
+    )
+
+    def loss(actions: torch.Tensor, joint_qd: torch.Tensor) -> torch.Tensor:
+        joint_q = start_q
+        for action in actions:
+            joint_q, joint_qd = simulator.step(joint_q, joint_qd, action)
+        return (torch.cat([joint_q, joint_qd], 1) * weights).sum()
+
+    inputs = (actions.requires_grad_(), start_qd.clone().requires_grad_())
+    adjoint = torch.autograd.grad(loss(*inputs), inputs)
+    difference = _central_differences(loss, tuple(value.detach() for value in inputs))
+    return max(
+        ((a - d).abs().max() / d.abs().max().clamp_min(1e-12)).item()
+        for a, d in zip(adjoint, difference, strict=True)
+    )
+
+
+def _central_differences(
+    loss: Callable[..., torch.Tensor], inputs: tuple[torch.Tensor, ...], step: float = 1e-6
+) -> list[torch.Tensor]:
+    """Differentiates a scalar function entry by entry."""
+    gradients = []
+    with torch.no_grad():
+        for which, values in enumerate(inputs):
+            gradient = torch.zeros_like(values)
+            for index in range(values.numel()):
+                sides = []
+                for sign in (1.0, -1.0):
+                    moved = values.clone()
+                    moved.view(-1)[index] += sign * step
+                    sides.append(loss(*inputs[:which], moved, *inputs[which + 1 :]).item())
+                gradient.view(-1)[index] = (sides[0] - sides[1]) / (2 * step)
+            gradients.append(gradient)
+    return gradients
+
+
+def _ffmpeg() -> str:
+    import imageio_ffmpeg
+
+    from dva.runs.video import VideoWriter
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "check.mp4"
+        with VideoWriter(path, fps=60) as writer:
+            for _ in range(4):
+                writer.add(torch.zeros(3, 64, 64, dtype=torch.uint8))
+        size = path.stat().st_size
+        if size == 0:
+            raise RuntimeError("ffmpeg wrote an empty file")
+    return f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()} writes H.264"

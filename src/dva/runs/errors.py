@@ -1,0 +1,30 @@
+"""Errors that a user can act on, and the names that commands accept."""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["UsageError", "require_known"]
+
+
+class UsageError(ValueError):
+    """Something asked for that cannot be done; its text says what is allowed and what to do.
+
+    Commands print the text alone, without a traceback, and exit with status 2.
+    """
+
+
+def require_known(kind: str, name: str, allowed: Iterable[str]) -> str:
+    """Returns `name` when it is one of `allowed`.
+
+    Args:
+        kind: what the name stands for, as a word of the message: "task", "preset".
+
+    Raises:
+        UsageError: it is not; the text names the closest match and every allowed value.
+    """
+    names = sorted(allowed)
+    if name in names:
+        return name
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise UsageError(f"Unknown {kind} {name!r}.{hint} Allowed: {', '.join(names)}.")

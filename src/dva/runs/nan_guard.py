@@ -1,0 +1,159 @@
+"""The NaN guard: saves the state and action that made the physics non-finite, and replays them."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from dva.runs.checkpoint import write_atomically
+from dva.runs.errors import UsageError
+
+__all__ = ["Replay", "dump_nonfinite", "replay", "watch_nonfinite"]
+
+LIMIT = 1e6
+"""Entries beyond this count as non-finite, as in the environment."""
+
+
+def watch_nonfinite(env: Any, found: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    """Calls `found` whenever a step of the environment goes non-finite.
+
+    Args:
+        env: a vector environment; its `nan_guard` is switched on and its `step` wrapped.
+        found: gets "joint_q" (n, nq), "joint_qd" (n, nd), "action" (n, A) before the step and
+            "environment" (n,), the numbers of the n environments concerned.
+    """
+    env.nan_guard = True
+    step = env.step
+
+    def watched(action: torch.Tensor) -> Any:
+        result = step(action)
+        info = result[-1]
+        if "nonfinite_state" in info:
+            which = torch.nonzero(info["nonfinite"]).flatten()
+            names = ("joint_q", "joint_qd", "action")
+            state = {
+                name: value[which]
+                for name, value in zip(names, info["nonfinite_state"], strict=True)
+            }
+            found({**state, "environment": which.cpu()})
+        return result
+
+    env.step = watched
+
+
+def dump_nonfinite(
+    folder: Path, name: str, state: dict[str, torch.Tensor], info: dict[str, Any]
+) -> Path:
+    """Saves a state for `replay`.
+
+    Args:
+        folder: where to; made if need be.
+        name: file name without ending.
+        state: "joint_q" (n, nq), "joint_qd" (n, nd) and "action" (n, A) before the step.
+        info: JSON values; must hold "task".
+
+    Returns:
+        The safetensors file; the JSON file lies beside it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    write_atomically(path, lambda temporary: safetensors.torch.save_file(tensors, temporary))
+    text = json.dumps(info, indent=2) + "\n"
+    write_atomically(path.with_suffix(".json"), lambda temporary: temporary.write_text(text))
+    return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Replay:
+    """What a replayed dump showed."""
+
+    task: str
+    substeps: int
+    """Physics substeps of a control step."""
+    lines: tuple[str, ...]
+    """One line for each environment that went non-finite: which entries, at which substep."""
+
+
+def replay(path: str | Path, device: str = "cpu") -> Replay:
+    """Steps a dumped state with ever more substeps until it goes non-finite.
+
+    Raises:
+        UsageError: the file is missing or not a dump.
+    """
+    from dva import tasks
+    from dva.sim import Simulator, load_model
+
+    path = Path(path)
+    try:
+        state = safetensors.torch.load_file(path)
+        info = json.loads(path.with_suffix(".json").read_text())
+        joint_q, joint_qd, action = (state[key] for key in ("joint_q", "joint_qd", "action"))
+        task = tasks.get(info["task"])
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise UsageError(
+            f"{path} is not a state saved by --nan-guard ({error!r}). Give the .safetensors file "
+            "from a run's nan/ folder; its .json file must lie beside it."
+        ) from error
+    model = load_model(task.mjcf)
+
+    def step(substeps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        simulator = Simulator(
+            model,
+            joint_q.shape[0],
+            device=device,
+            control_dt=task.control_dt * substeps / task.substeps,
+            substeps=substeps,
+            mass_matrix_interval=task.mass_matrix_interval,
+        )
+        with torch.no_grad():
+            q, qd = simulator.step(joint_q.to(device), joint_qd.to(device), action.to(device))
+        return q.cpu(), qd.cpu()
+
+    lines = _describe(joint_q, joint_qd, action, step, task.substeps)
+    return Replay(task=info["task"], substeps=task.substeps, lines=tuple(lines))
+
+
+def _bad(values: torch.Tensor) -> torch.Tensor:
+    return ~(values.abs() <= LIMIT)  # catches NaN as well
+
+
+def _name_entries(name: str, values: torch.Tensor) -> list[str]:
+    """Names the bad entries of one environment's row, values (n,)."""
+    indices = torch.nonzero(_bad(values)).flatten().tolist()
+    return [f"{name}[{index}] = {values[index].item():g}" for index in indices]
+
+
+def _describe(
+    joint_q: torch.Tensor,
+    joint_qd: torch.Tensor,
+    action: torch.Tensor,
+    step: Callable[[int], tuple[torch.Tensor, torch.Tensor]],
+    substeps: int,
+) -> list[str]:
+    """Says for each environment which entries went bad first, and at which substep."""
+    lines: dict[int, str] = {}
+    for env in range(joint_q.shape[0]):
+        entries = _name_entries("joint_q", joint_q[env]) + _name_entries("joint_qd", joint_qd[env])
+        entries += _name_entries("action", action[env])
+        if entries:
+            lines[env] = f"environment {env}: already before the step: {', '.join(entries)}"
+    final_q, final_qd = step(substeps)
+    suspects = _bad(final_q).any(1) | _bad(final_qd).any(1)
+    for count in range(1, substeps + 1):
+        missing = [e for e in torch.nonzero(suspects).flatten().tolist() if e not in lines]
+        if not missing:
+            break
+        q, qd = step(count) if count < substeps else (final_q, final_qd)
+        for env in missing:
+            entries = _name_entries("joint_q", q[env]) + _name_entries("joint_qd", qd[env])
+            if entries:
+                lines[env] = (
+                    f"environment {env}: at substep {count} of {substeps}: {', '.join(entries)}"
+                )
+    return [lines[env] for env in sorted(lines)]

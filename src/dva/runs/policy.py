@@ -1,0 +1,63 @@
+"""A trained policy, loaded from a run without its training environment."""
+
+import dataclasses
+from pathlib import Path
+
+from dva.runs.checkpoint import load_checkpoint
+from dva.runs.evaluation import Evaluation, Policy, evaluate, evaluation_env
+from dva.runs.run import Run
+
+__all__ = ["evaluate_run", "load_policy"]
+
+
+def load_policy(
+    run: Run | str | Path, checkpoint: str = "latest", device: str | None = None
+) -> Policy:
+    """Loads the deterministic policy of a run.
+
+    Args:
+        run: a run or its folder.
+        checkpoint: "latest" or "best" (by the running return).
+        device: "auto", "cpu" or "cuda"; none: what the run asked for.
+
+    Returns:
+        A function from an observation {"pixels" uint8 (n, 3 frame_stack, H, W), "state"} to
+        actions (n, A) in [-1, 1], for any n.
+
+    Raises:
+        UsageError: there is no such run or checkpoint, or it cannot be read.
+    """
+    from dva.learning import ALGORITHMS
+
+    run = run if isinstance(run, Run) else Run.open(run)
+    state = load_checkpoint(run.checkpoints, checkpoint).tensors
+    # The learner reads the sizes of its networks off an environment; one robot is enough.
+    env = evaluation_env(run.config, 1, device)
+    learner_config = dataclasses.replace(run.config.learner, num_envs=1)
+    learner = ALGORITHMS[run.config.algo].learner_class(env, learner_config, seed=0)
+    start = "actor."
+    actor = {name[len(start) :]: value for name, value in state.items() if name.startswith(start)}
+    learner.actor.load_state_dict(actor)
+    env.close()
+    return learner.act
+
+
+def evaluate_run(
+    run: Run | str | Path,
+    episodes: int = 64,
+    checkpoint: str = "latest",
+    device: str | None = None,
+    video: str | Path | None = None,
+) -> Evaluation:
+    """Evaluates the deterministic policy of a run; arguments as in `load_policy` and `evaluate`.
+
+    Raises:
+        UsageError: there is no such run or checkpoint, or a value is not allowed.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    return evaluate(
+        load_policy(run, checkpoint, device),
+        lambda num_envs: evaluation_env(run.config, num_envs, device),
+        episodes,
+        video=video,
+    )

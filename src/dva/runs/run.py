@@ -1,0 +1,184 @@
+"""A run on disk: where everything lies, and the rule that no run overwrites another's files."""
+
+import difflib
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dva.runs.checkpoint import write_atomically
+from dva.runs.config import TrainConfig, config_from_dict, config_to_dict
+from dva.runs.errors import UsageError
+from dva.runs.metrics import read_metrics
+
+__all__ = ["Run"]
+
+HEADER = "# Configuration of a dva run; `dva train --resume FOLDER` reads it. Do not edit.\n"
+
+
+class Run:
+    """The folder of one training run.
+
+    Make one with `Run.create` or `Run.open`.
+
+    Attributes:
+        path: the folder.
+        config: the run's configuration.
+    """
+
+    def __init__(self, path: Path, config: TrainConfig, sessions: list[dict[str, Any]]) -> None:
+        self.path = path
+        self.config = config
+        self._sessions = sessions
+
+    @classmethod
+    def create(cls, config: TrainConfig) -> "Run":
+        """Makes the folder of a new run: `config.run_dir`, or runs/TASK-ALGO-sSEED-TIME.
+
+        Raises:
+            UsageError: there is a run in that folder already, or the path is a file.
+        """
+        if config.run_dir is not None:
+            cls.require_free(config.run_dir)
+            path = Path(config.run_dir)
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            path = cls._new_folder(config)
+        run = cls(path, config, [])
+        run.write_config()
+        return run
+
+    @staticmethod
+    def require_free(path: Path | None) -> None:
+        """Makes sure that a new run may be written to `path` (none: a folder of its own).
+
+        Raises:
+            UsageError: there is a run in it already, or it is a file.
+        """
+        if path is None:
+            return
+        path = Path(path)
+        if (path / "config.yaml").exists() or (path / "metrics.jsonl").exists():
+            raise UsageError(
+                f"There is a run in {path} already. Continue it with --resume {path}, or give "
+                "another --run-dir."
+            )
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file. Give a folder as --run-dir.")
+
+    @staticmethod
+    def _new_folder(config: TrainConfig) -> Path:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        name = f"{config.task}-{config.algo}-s{config.seed}-{stamp}"
+        for attempt in range(1, 1000):
+            path = Path("runs") / (name if attempt == 1 else f"{name}-{attempt}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:  # another run started within the same second
+                continue
+            return path
+        raise UsageError(f"runs/{name} and its successors exist. Give a --run-dir.")
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """Opens an existing run.
+
+        Raises:
+            UsageError: there is no run in that folder; the text names the closest match.
+        """
+        path = Path(path)
+        if not (path / "config.yaml").is_file():
+            raise UsageError(_describe_missing(path))
+        try:
+            stored = yaml.safe_load((path / "config.yaml").read_text())
+            return cls(path, config_from_dict(stored["config"]), stored["sessions"])
+        except (yaml.YAMLError, KeyError, TypeError) as error:
+            raise UsageError(f"{path / 'config.yaml'} cannot be read: {error!r}.") from error
+
+    def write_config(self, session: dict[str, Any] | None = None) -> None:
+        """Writes `config.yaml`; `session` (see `describe_machine`) is added to its sessions."""
+        if session is not None:
+            self._sessions.append(session)
+        stored = {"config": config_to_dict(self.config), "sessions": self._sessions}
+        text = HEADER + yaml.safe_dump(stored, sort_keys=False)
+        write_atomically(self.path / "config.yaml", lambda temporary: temporary.write_text(text))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run for one process; the system lets go of it when that process ends.
+
+        Raises:
+            UsageError: another process is training in it.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(
+                    f"Another process is training in {self.path}. Wait for it, or stop it."
+                ) from None
+            yield
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        return self.path.resolve().name
+
+    @property
+    def metrics_path(self) -> Path:
+        """`metrics.jsonl`."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of the TensorBoard events."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def videos(self) -> Path:
+        """The folder of the videos."""
+        return self.path / "videos"
+
+    @property
+    def curve(self) -> Path:
+        """The learning curve, a PNG picture."""
+        return self.path / "curve.png"
+
+    @property
+    def evaluation_path(self) -> Path:
+        """The evaluation made at the end of training, JSON."""
+        return self.path / "evaluation.json"
+
+    @property
+    def nan_dumps(self) -> Path:
+        """The folder of the states that the NaN guard saved."""
+        return self.path / "nan"
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Reads every row of the metrics."""
+        return read_metrics(self.metrics_path)
+
+
+def _describe_missing(path: Path) -> str:
+    """Says what is wrong with a path that should hold a run, and which runs there are."""
+    if path.is_file():
+        return f"{path} is a file. Give the folder of a run."
+    parent = path.parent if path.parent.is_dir() else Path("runs")
+    found = sorted(config.parent for config in parent.glob("*/config.yaml"))
+    text = f"There is no run in {path}"
+    if not found:
+        return f"{text}, and none in {parent}/ either. Train one: dva train cartpole."
+    names = {run.name: run for run in found}
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    if close:
+        return f"{text}. Did you mean {names[close[0]]}?"
+    return f"{text}. Runs in {parent}/: {', '.join(names)}."

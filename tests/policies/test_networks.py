@@ -1,0 +1,134 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dva.policies import Actor, Critic, Encoder, RunningNormalizer, mlp, resolve_precision
+
+
+def images(batch: int, shape: tuple[int, int, int]) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (batch, *shape), dtype=torch.uint8, generator=generator)
+
+
+@pytest.mark.parametrize(("size", "features"), [(84, 39_200), (48, 9_248), (16, 32)])
+def test_encoder_has_the_sizes_of_drqv2(size: int, features: int) -> None:
+    encoder = Encoder((9, size, size))
+    assert encoder.output_size == features
+    assert encoder(images(2, (9, size, size))).shape == (2, features)
+    layers = [layer for layer in encoder.convolutions if isinstance(layer, torch.nn.Conv2d)]
+    assert [layer.stride for layer in layers] == [(2, 2), (1, 1), (1, 1), (1, 1)]
+
+
+def test_encoder_starts_orthogonal_with_gain_sqrt_two_and_zero_bias() -> None:
+    for layer in Encoder((9, 20, 20)).convolutions:
+        assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
+        weight = layer.weight.flatten(1)
+        torch.testing.assert_close(weight @ weight.T, 2.0 * torch.eye(32), atol=1e-5, rtol=1e-5)
+        assert not layer.bias.any()
+
+
+def test_encoder_equals_convolutions_of_centred_pixels() -> None:
+    encoder = Encoder((9, 20, 24))
+    pixels = images(3, (9, 20, 24))
+    x = pixels.float() / 255 - 0.5
+    for layer in encoder.convolutions:
+        x = F.relu(layer(x))
+    expected = x.permute(0, 2, 3, 1).flatten(1)
+    torch.testing.assert_close(encoder(pixels), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_bfloat16_encoder_is_close_and_keeps_float32_gradients() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder((9, 20, 20))
+    pixels = images(4, (9, 20, 20))
+    exact = encoder(pixels)
+    encoder.compute_dtype = torch.bfloat16
+    coarse = encoder(pixels)
+    assert coarse.dtype == torch.bfloat16
+    assert (coarse - exact).norm() < 0.02 * exact.norm()
+    coarse.float().sum().backward()
+    for parameter in encoder.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.dtype == torch.float32 and parameter.is_contiguous()
+
+
+def test_encoder_names_what_is_wrong_with_its_input() -> None:
+    with pytest.raises(ValueError, match="14x14.*15 or more"):
+        Encoder((9, 14, 14))
+    with pytest.raises(TypeError, match="float32.*uint8"):
+        Encoder((9, 16, 16))(torch.zeros(1, 9, 16, 16))
+
+
+def test_precision_names_are_checked() -> None:
+    cpu = torch.device("cpu")
+    assert resolve_precision("float32", cpu) == torch.float32
+    assert resolve_precision("bfloat16", cpu) == torch.bfloat16
+    assert resolve_precision("auto", cpu) in (torch.float32, torch.bfloat16)
+    with pytest.raises(ValueError, match="half.*auto, float32, bfloat16"):
+        resolve_precision("half", cpu)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(9, 16, 16), 5])
+def test_actor_shapes_and_initial_log_std(shape: tuple[int, int, int] | int) -> None:
+    actor = Actor(shape, 3, trunk_size=8, hidden=(16, 12))
+    observation = torch.randn(4, shape) if isinstance(shape, int) else images(4, shape)
+    mean, log_std = actor(observation)
+    assert mean.shape == (4, 3) and mean.dtype == torch.float32
+    assert log_std.tolist() == [-1.0] * 3
+    assert isinstance(actor.log_std, torch.nn.Parameter)
+
+
+def test_actor_trunk_is_linear_norm_tanh() -> None:
+    actor = Actor((9, 16, 16), 2, trunk_size=8, hidden=())
+    pixels = images(4, (9, 16, 16))
+    assert actor.encoder is not None
+    features = actor.trunk_norm(actor.trunk(actor.encoder(pixels)))
+    torch.testing.assert_close(actor(pixels)[0], actor.mean(torch.tanh(features)))
+
+
+def test_mlp_is_linear_elu_layer_norm() -> None:
+    kinds = [type(layer).__name__ for layer in mlp([3, 4, 5])]
+    assert kinds == ["Linear", "ELU", "LayerNorm"] * 2
+
+
+def test_critic_shapes_and_orthogonal_start() -> None:
+    critic = Critic(5, (16, 8))
+    assert critic(torch.randn(7, 3, 5)).shape == (7, 3)
+    assert critic.value.weight.norm().item() == pytest.approx(math.sqrt(2), rel=1e-5)
+    assert critic.value.bias.item() == 0.0
+
+
+def test_normalizer_agrees_with_numpy() -> None:
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(3.0, 5.0, (2, 7, 4)), rng.normal(-1.0, 0.1, (3, 4)), rng.random((1, 4))]
+    normalizer = RunningNormalizer(4)
+    for batch in batches:
+        normalizer.update(torch.from_numpy(batch).float())
+    everything = np.concatenate([batch.reshape(-1, 4) for batch in batches])
+    np.testing.assert_allclose(normalizer.mean.numpy(), everything.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(normalizer.var.numpy(), everything.var(0), rtol=1e-6)
+    x = torch.randn(5, 4)
+    expected = (x.numpy() - everything.mean(0)) / np.sqrt(everything.var(0) + 1e-5)
+    np.testing.assert_allclose(normalizer(x).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_normalizer_starts_neutral_and_leaves_nonfinite_states_out() -> None:
+    normalizer = RunningNormalizer(2)
+    normalizer.update(torch.full((3, 2), math.nan))
+    assert normalizer.mean.tolist() == [0.0, 0.0] and normalizer.var.tolist() == [1.0, 1.0]
+    normalizer.update(torch.tensor([[1.0, 2.0], [math.inf, 0.0], [3.0, 2.0]]))
+    assert normalizer.mean.tolist() == [2.0, 2.0] and normalizer.var.tolist() == [1.0, 0.0]
+
+
+def test_frozen_normalizer_does_not_move_and_passes_gradients() -> None:
+    normalizer = RunningNormalizer(2)
+    frozen = normalizer.frozen()
+    normalizer.update(torch.randn(8, 2) + 5)
+    x = torch.randn(3, 2, requires_grad=True)
+    y = frozen(x)
+    y.sum().backward()
+    torch.testing.assert_close(y, x / math.sqrt(1 + 1e-5))
+    assert x.grad is not None and x.grad.abs().min() > 0
