@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: printing rows, and keeping them with what they were measured on."""
+"""What the benchmark scripts share: printing rows, and keeping them with their provenance."""
 
 import json
 import platform
@@ -18,7 +18,7 @@ _PACKAGES = ("torch", "warp-lang", "mujoco", "mujoco-warp")
 
 
 def report(rows: list[dict[str, Any]], as_json: bool, save: Path | None) -> None:
-    """Prints rows as JSON or as lines, and writes them to a file with command, commit, device and date."""
+    """Prints rows, and writes them to a file with command, commit, device and date."""
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
@@ -36,7 +36,8 @@ def describe_device() -> str:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":")[1] for line in info.read_text().splitlines() if "model name" in line]
+        lines = info.read_text().splitlines()
+        names = [line.split(":")[1] for line in lines if "model name" in line]
         model = f"{names[0].strip()}, {len(names)} cores" if names else model
     return model
 

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 import torch
-from _results import report
 
+from _results import report
 from dva import robots, tasks
 from dva.sensors import Camera
 from dva.sim import load_model

@@ -3,9 +3,9 @@
     python benchmarks/simulator.py hopper --threads 1
     python benchmarks/simulator.py cartpole --sweep --json
 
-One row per number of environments: task, num_envs, horizon, threads, device, the median seconds of the
-forward and of the backward pass over the horizon, their smallest values, environment steps a second of both
-together, and the peak memory that the measurement added.
+One row per number of environments: task, num_envs, horizon, threads, device, the median seconds of
+the forward and of the backward pass over the horizon, their smallest values, environment steps a
+second of both together, and the peak memory that the measurement added.
 """
 
 import argparse
@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 import torch
-from _results import report
 
+from _results import report
 from dva import tasks
 from dva.sim import Simulator, load_model
 

@@ -45,7 +45,7 @@ CRAWLER = """
   </actuator>
 </mujoco>
 """
-"""A free base, a body welded to it, two hinges on one body with different anchors, a slide: every branch."""
+"""A free base, a body welded to it, two hinges on one body at different anchors, and a slide."""
 
 
 def write_crawler(folder: Path) -> Path:
@@ -82,7 +82,7 @@ def random_state(model: Model, num_envs: int, seed: int, dtype: torch.dtype = to
 
 
 def rollout(sim: Simulator, joint_q, joint_qd, actions):
-    """Steps through actions (h, N, A); returns the states after each step, two (h, N, ...) tensors."""
+    """Steps through actions (h, N, A); returns the states after each step, (h, N, ...) each."""
     states = []
     for action in actions:
         joint_q, joint_qd = sim.step(joint_q, joint_qd, action)

@@ -1,5 +1,8 @@
 """Gradients equal finite differences in float64."""
 
+import dataclasses
+from typing import Any
+
 import pytest
 import torch
 
@@ -63,18 +66,19 @@ def test_contacts_are_active_in_the_gradient_test(tmp_path):
 
 
 def _without_contacts(model: Model) -> Model:
-    import dataclasses
-
     names = ("contact_link", "contact_point", "contact_radius", "contact_material")
     return dataclasses.replace(model, **{name: getattr(model, name)[:0] for name in names})
 
 
-@pytest.mark.parametrize("option", ({"state_storage": "recompute"}, {"capture": False}, {"threads": 3}))
-def test_options_do_not_change_results(option: dict):
+@pytest.mark.parametrize(
+    "option", [{"state_storage": "recompute"}, {"capture": False}, {"threads": 3}]
+)
+def test_options_do_not_change_results(option: dict[str, Any]):
     model = load_model(robots.mjcf_path("hopper"))
     joint_q, joint_qd, action = random_state(model, 7, seed=0, dtype=torch.float32)
     results = []
-    for options in ({"threads": 1}, {"threads": 1} | option):
+    choices: list[dict[str, Any]] = [{"threads": 1}, {"threads": 1} | option]
+    for options in choices:
         sim = Simulator(model, 7, **options)
         inputs = [value.clone().requires_grad_() for value in (joint_q, joint_qd, action)]
         value = loss(sim, 5, (joint_q, joint_qd), *inputs)

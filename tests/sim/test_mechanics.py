@@ -1,5 +1,8 @@
 """Energy is kept, and accelerations and poses equal MuJoCo's."""
 
+# pyright: reportAttributeAccessIssue=false
+# (MuJoCo's bindings are compiled and come without types.)
+
 import dataclasses
 
 import mujoco

@@ -1,6 +1,7 @@
 """The dynamics equal the recorded reference simulator's.
 
-Errors are taken against its float64 recording and compared with the error that its own float32 recording makes there.
+Errors are taken against its float64 recording, and compared with the error that its own float32
+recording makes there.
 """
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Bad input is refused with the value, what is allowed and the fix."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -20,9 +22,9 @@ MODEL = load_model(robots.mjcf_path("cartpole"))
         ({"state_storage": "disk"}, "'full', 'recompute'"),
     ],
 )
-def test_options(options: dict, message: str):
+def test_options(options: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
-        Simulator(MODEL, **({"num_envs": 2} | options))
+        Simulator(MODEL, **{"num_envs": 2, **options})
 
 
 @pytest.mark.parametrize(

@@ -78,12 +78,12 @@ class Progress:
     ) -> None:
         if self.live is not None:
             self.live.stop()
-        elif self._pending is not None:
-            self._print_row(self._pending)
+        self._print_pending()
 
     def update(self, update: Update) -> None:
         """Shows an update."""
         if update.message is not None:
+            self._print_pending()  # so that lines stand in the order of what happened
             self._print(update.message)
         if update.row is None:
             return
@@ -102,6 +102,11 @@ class Progress:
             self._pending = None
         else:
             self._pending = update
+
+    def _print_pending(self) -> None:
+        if self._pending is not None:
+            self._print_row(self._pending)
+            self._pending = None
 
     def _print_row(self, update: Update) -> None:
         self._print("  ".join(f"{name} {value}" for name, value in cells(update).items()))

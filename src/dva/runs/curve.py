@@ -22,12 +22,14 @@ def draw_curve(metrics: Path, picture: Path, title: str) -> bool:
     if not rows:
         return False
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     returns = [row["return"] for row in rows]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     by_steps, by_time = figure.subplots(1, 2, sharey=True)
-    by_steps.plot([row["env_steps"] / 1e6 for row in rows], returns, color="tab:blue")
-    by_steps.set_xlabel("environment steps (millions)")
+    by_steps.plot([row["env_steps"] for row in rows], returns, color="tab:blue")
+    by_steps.set_xlabel("environment steps")
+    by_steps.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k, 1.2M
     by_steps.set_ylabel("return of the training episodes")
     by_time.plot([row["wall_time"] / 60 for row in rows], returns, color="tab:orange")
     by_time.set_xlabel("wall time (minutes)")

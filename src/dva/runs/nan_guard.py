@@ -109,7 +109,7 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
             device=device,
             control_dt=task.control_dt * substeps / task.substeps,
             substeps=substeps,
-            mass_matrix_interval=task.mass_matrix_interval,
+            mass_matrix_interval=min(task.mass_matrix_interval, substeps),
         )
         with torch.no_grad():
             q, qd = simulator.step(joint_q.to(device), joint_qd.to(device), action.to(device))

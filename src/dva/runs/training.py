@@ -184,13 +184,15 @@ class _Session:
         """Trains; returns why it stopped. A checkpoint of the last iteration is left behind."""
         config, learner = self.config, self.learner
         row: dict[str, Any] = {}
-        pace = None
+        pace, first = 0.0, learner.iteration + 1
         reason = "finished" if config.last_iteration == config.planned_iterations else "stop_at"
         while learner.iteration < config.last_iteration:
             began = time.perf_counter()
             metrics = learner.iterate()
             seconds = time.perf_counter() - began
-            pace = seconds if pace is None else 0.9 * pace + 0.1 * seconds
+            # The first iterations are slow (caches, compilation) and say nothing of the rest.
+            early = learner.iteration <= first + 1
+            pace = seconds if early else 0.9 * pace + 0.1 * seconds
             row = writer.write(
                 {
                     **metrics,

@@ -19,7 +19,7 @@ import warp as wp
 
 from dva.sensors.kernels import follow_mount, unpack_depth, unpack_rgb, unpack_segmentation
 from dva.sensors.scene import CAMERA, FLOOR, WALL, Scene, View, compose_scene
-from dva.sim import Model, to_mujoco
+from dva.sim import Model, start_warp, to_mujoco
 
 OUTPUTS = ("rgb", "depth", "segmentation")
 """What a camera can give."""
@@ -65,7 +65,7 @@ class Camera:
         self.num_envs = _positive("num_envs", num_envs)
         self.image_size = _image_size(image_size)
         self.outputs = _outputs(outputs)
-        wp.init()
+        start_warp()
         self.device = torch.device(device)
         if self.device.type == "cuda" and self.device.index is None:
             self.device = torch.device("cuda", torch.cuda.current_device())

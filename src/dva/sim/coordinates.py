@@ -23,9 +23,9 @@ def to_mujoco(
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """Converts coordinates, and velocities if given, to MuJoCo's.
 
-    Hinges and slides are the same in both. A free joint's quaternion is (w, x, y, z) in MuJoCo; its
-    velocity is there that of the body frame's origin, in world axes, and the angular velocity in the
-    axes of the body. The velocities of the result assume unit quaternions.
+    Hinges and slides are the same in both. A free joint's quaternion is (w, x, y, z) in MuJoCo;
+    its velocity is there that of the body frame's origin, in world axes, and the angular velocity
+    in the axes of the body. The velocities of the result assume unit quaternions.
 
     Args:
         model: the robot.

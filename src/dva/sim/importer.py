@@ -1,9 +1,12 @@
 """Reads an MJCF file into a `Model`.
 
-MuJoCo parses and compiles the file, so defaults, classes, angles and inertias are MuJoCo's. Two things have
-no word in MJCF and stand in `user` data: `<joint user="limit_stiffness limit_damping">` and
-`<geom user="ke kd kf mu">`.
+MuJoCo parses and compiles the file, so defaults, classes, angles and inertias are MuJoCo's. Two
+things have no word in MJCF and stand in `user` data: `<joint user="limit_stiffness limit_damping">`
+and `<geom user="ke kd kf mu">`.
 """
+
+# pyright: reportAttributeAccessIssue=false
+# (MuJoCo's bindings are compiled and come without types.)
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +19,9 @@ from dva.sim.model import FREE, PRISMATIC, REVOLUTE, Model
 __all__ = ["load_model"]
 
 DEFAULT_LIMIT = (1e3, 1.0)
-"""Limit stiffness and damping of a joint without `user` data (N/m or N m/rad; N s/m or N m s/rad)."""
+"""Stiffness and damping of a limit without `user` data [N/m, N s/m or N m/rad, N m s/rad]."""
 DEFAULT_MATERIAL = (1e4, 1e3, 1e3)
-"""Contact stiffness ke, damping kd, friction slope kf of a geom without `user` data; mu is MuJoCo's sliding friction."""
+"""Contact ke, kd, kf of a geom without `user` data; mu is then its MuJoCo sliding friction."""
 
 _HINGE, _SLIDE = int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE)
 _IDENTITY = (np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0]))
@@ -30,18 +33,18 @@ Pose = tuple[np.ndarray, np.ndarray]
 def load_model(path: str | Path) -> Model:
     """Reads an MJCF file into a `Model`.
 
-    Joints may be free (on a body of the world), hinge and slide, several to a body; bodies without a
-    joint are merged into the body that carries them. Actuators are motors on hinge and slide joints.
-    A geom whose `contype` is not 0 touches the ground: spheres with their centre, capsules with both
-    end points, boxes with their corners.
+    Joints may be free (on a body of the world), hinge and slide, several to a body; bodies without
+    a joint are merged into the body that carries them. Actuators are motors on hinges and slides.
+    A geom whose `contype` is not 0 touches the ground: spheres with their centre, capsules with
+    both end points, boxes with their corners.
 
     Args:
         path: MJCF file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: MuJoCo cannot compile the file, or it holds something that the simulator does not
-            model (ball joints, tendons, equality constraints, actuators other than motors, ...).
+        ValueError: MuJoCo cannot compile the file, or it holds something that is not simulated
+            (ball joints, tendons, equality constraints, actuators other than motors, ...).
     """
     path = Path(path)
     if not path.is_file():
@@ -67,7 +70,7 @@ def _refuse_unsupported(m: mujoco.MjModel, path: Path) -> None:
                 "Use three hinges on one body instead."
             )
         if m.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE and m.body_parentid[m.jnt_bodyid[j]] != 0:
-            raise ValueError(f"{path}: free joint {m.joint(j).name!r} is not on a body of the world.")
+            raise ValueError(f"{path}: free joint {m.joint(j).name!r} is not on a top-level body.")
 
 
 @dataclass
@@ -150,7 +153,7 @@ class _Builder:
             link = _Link(FREE, -1, _IDENTITY, np.zeros(3), q, dof, m.joint(j).name)
             after = _IDENTITY
         else:
-            # The link frame sits at the joint's anchor; the coordinate's reference value is baked in.
+            # The link frame sits at the joint's anchor and takes in the coordinate's reference.
             axis, anchor = m.jnt_axis[j].copy(), m.jnt_pos[j].copy()
             frame = _compose(offset, (anchor, _IDENTITY[1]))
             reference = m.qpos0[q]
@@ -196,8 +199,9 @@ class _Builder:
             points, radius = np.array(signs) * size, 0.0
         else:
             raise ValueError(
-                f"{self.path}: geom {m.geom(geom).name!r} of body {m.body(m.geom_bodyid[geom]).name!r} "
-                f"is a {mujoco.mjtGeom(kind).name[7:].lower()}, which has no ground contact. "
+                f"{self.path}: geom {m.geom(geom).name!r} of body "
+                f"{m.body(m.geom_bodyid[geom]).name!r} is a "
+                f"{mujoco.mjtGeom(kind).name[7:].lower()}, which has no ground contact. "
                 'Allowed: sphere, capsule, box. Set contype="0" if it is only to be seen.'
             )
         user = m.geom_user[geom] if m.nuser_geom >= 4 else np.zeros(4)
@@ -260,8 +264,8 @@ class _Builder:
                 )
             if not (m.actuator_ctrllimited[a] and np.allclose(m.actuator_ctrlrange[a], (-1, 1))):
                 raise ValueError(
-                    f"{self.path}: actuator {name!r} has ctrlrange {m.actuator_ctrlrange[a]}. Actions "
-                    'are in [-1, 1]: write ctrlrange="-1 1" and put the strength into gear.'
+                    f"{self.path}: actuator {name!r} has ctrlrange {m.actuator_ctrlrange[a]}. "
+                    'Actions are in [-1, 1]: write ctrlrange="-1 1"; gear holds the strength.'
                 )
             dof = int(m.jnt_dofadr[joint])
             if action[dof] >= 0:
@@ -287,8 +291,8 @@ class _Builder:
         for link, mass in zip(links, subtree, strict=True):
             if mass <= 0:
                 raise ValueError(
-                    f"{self.path}: joint {link.name!r} moves no mass, so its acceleration is undefined. "
-                    "Give its body a geom with density or an <inertial>."
+                    f"{self.path}: joint {link.name!r} moves no mass, so its acceleration is "
+                    "undefined. Give its body a geom with density or an <inertial>."
                 )
 
 

@@ -1,16 +1,20 @@
+# type: ignore  (Warp reads annotations as types of its own)
 """The equations of motion as Warp kernels, in float32 or float64.
 
-A control step is a fixed sequence of small launches (`schedule.py`), captured once and replayed. Spatial vectors are pairs
-(angular, linear) of 3-vectors in world axes at the environment's `origin`, where the twists and wrenches of
-different links simply add. The origin is where the root was at the start of the control step, on the ground for a
-robot that touches it: the motion does not depend on it, float32 accuracy does.
+A control step is a fixed sequence of small launches (`schedule.py`), recorded once and replayed.
+Spatial vectors are pairs (angular, linear) of 3-vectors in world axes at the environment's
+`origin`, where the twists and wrenches of different links simply add. The origin is where the root
+was at the start of the control step, on the ground for a robot that touches it: the motion does not
+depend on it, float32 accuracy does.
 
-Axes of the arrays: e environment, k substep, g mass matrix (one for several substeps), i link, d dof, c contact.
+Axes of the arrays: e environment, k substep, g mass matrix (one for several substeps), i link,
+d dof, c contact.
 
-Warp differentiates these kernels. It does so correctly because every element of an array is written once, or only added
-to; because nothing is carried from one iteration of a dynamic loop to the next in a local variable; and because functions
-only return values (a backward pass calls them again, so they must have no side effects). Keep it so: Warp gives no warning
-when it is not. Where a loop must accumulate (`invert`, `row_product`) the adjoint is written by hand.
+Warp differentiates these kernels. It does so correctly because every element of an array is written
+once, or only added to; because nothing is carried from one iteration of a dynamic loop to the next
+in a local variable; and because functions only return values (a backward pass calls them again, so
+they must have no side effects). Keep it so: Warp gives no warning when it is not. Where a loop must
+accumulate (`invert`, `row_product`) the adjoint is written by hand.
 """
 
 from functools import cache, partial
@@ -32,7 +36,7 @@ def build_kernels(real: Any) -> SimpleNamespace:
         real: `wp.float32` or `wp.float64`.
 
     Returns:
-        The kernels, by name. The names of their arguments are those of the arrays in `workspace.py`.
+        The kernels, by name. Their arguments are named as the arrays in `workspace.py`.
     """
     vec3 = wp.types.vector(3, real)
     vec4 = wp.types.vector(4, real)
@@ -72,15 +76,13 @@ def build_kernels(real: Any) -> SimpleNamespace:
         joint: ints, coordinate: ints, first_dof: ints, com: vecs, origin: vecs,
         joint_q: reals2, joint_qd: reals2, q: reals3, qd: reals3,
     ):  # fmt: skip
-        """Writes the state before substep 0; a free joint's velocity becomes its twist at the origin."""
+        """Writes the state before substep 0; a free joint's velocity becomes a twist."""
         e, i = wp.tid()
         c = coordinate[i]
         d = first_dof[i]
         if joint[i] == wp.static(FREE):
             p = vec3(joint_q[e, c], joint_q[e, c + 1], joint_q[e, c + 2]) - origin[e]
-            r = quat(
-                joint_q[e, c + 3], joint_q[e, c + 4], joint_q[e, c + 5], joint_q[e, c + 6]
-            )
+            r = quat(joint_q[e, c + 3], joint_q[e, c + 4], joint_q[e, c + 5], joint_q[e, c + 6])
             v = vec3(joint_qd[e, d], joint_qd[e, d + 1], joint_qd[e, d + 2])
             w = vec3(joint_qd[e, d + 3], joint_qd[e, d + 4], joint_qd[e, d + 5])
             at_origin = v - wp.cross(w, p + rotate(r, com[i]))
@@ -128,7 +130,7 @@ def build_kernels(real: Any) -> SimpleNamespace:
         frame_rotation: quats, axis: vecs, coordinate: ints, origin: vecs,
         q: reals3, position: vecs3, rotation: quats3, joint_axis: vecs3,
     ):  # fmt: skip
-        """Writes the pose of every link, and its joint axis in world axes, from the root outward."""
+        """Writes every link's pose, and its joint axis in world axes, from the root outward."""
         e = wp.tid()
         for i in range(num_links):
             c = coordinate[i]
@@ -301,7 +303,7 @@ def build_kernels(real: Any) -> SimpleNamespace:
         g: int, num_dofs: int, inverse: reals4, adj_inverse: reals4, adj_factor: reals4,
         adj_mass_matrix: reals4,
     ):  # fmt: skip
-        """Adjoint of `invert`: with X the inverse, H_bar = -X X_bar X, folded into the lower triangle."""
+        """Adjoint of `invert`: with X the inverse, H_bar = -X X_bar X, in the lower triangle."""
         e = wp.tid()
         for i in range(num_dofs):
             for j in range(num_dofs):
@@ -324,10 +326,10 @@ def build_kernels(real: Any) -> SimpleNamespace:
     def wrench(
         k: int, gravity: vecs, mass: reals, com: vecs, inertia: mats, first_contact: ints,
         contact_point: vecs, contact_radius: reals, contact_material: vec4s, origin: vecs,
-        position: vecs3, rotation: quats3, angular: vecs3, linear: vecs3, bias_angular: vecs3, bias_linear: vecs3,
-        moment: vecs3, force: vecs3,
+        position: vecs3, rotation: quats3, angular: vecs3, linear: vecs3, bias_angular: vecs3,
+        bias_linear: vecs3, moment: vecs3, force: vecs3,
     ):  # fmt: skip
-        """Writes I A + V x* (I V) - gravity - contact of a link: what its joint must hold at qdd = 0."""
+        """Writes I A + V x* (I V) - gravity - contact of a link, held by its joint at qdd = 0."""
         e, i = wp.tid()
         r = rotation[e, k, i]
         w = angular[e, k, i]

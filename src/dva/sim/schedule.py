@@ -19,7 +19,8 @@ class Program:
 
     def __init__(self, device: Any, launches: Iterator[dict[str, Any]], capture: bool = True):
         self._device = device
-        self._graph = None
+        self._graph: Any = None
+        self._commands: list[Any] = []
         if capture:
             with wp.ScopedCapture(device=device, force_module_load=False) as scope:
                 for launch in launches:
@@ -79,7 +80,7 @@ class _Binder:
 
 
 def _substep(k: int, step: StepSize, h: Any) -> list[tuple[str, str | None, dict[str, Any]]]:
-    """Lists the launches of substep k: kernel, the axis that it runs over beside the environments, scalars."""
+    """Lists the launches of substep k: kernel, its axis beside the environments, scalars."""
     g = k // step.mass_matrix_interval
     mass_matrix = [
         ("composite", None, {"k": k, "g": g}),

@@ -27,7 +27,7 @@ class Simulator:
     `mass_matrix_interval` substeps and kept in between. Gradients are those of exactly this
     computation (its adjoint), the kept mass matrix included.
 
-    On a CPU the environments are divided over `threads` threads. Results do not depend on `threads`.
+    On a CPU the environments are divided over `threads` threads, which does not change results.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Simulator:
         )
 
     def origins(self, joint_q: torch.Tensor) -> torch.Tensor:
-        """Places the point about which each environment's twists and wrenches are taken, by its root.
+        """Places the point about which an environment's twists and wrenches are taken.
 
         So float32 keeps its accuracy however far a robot walks. The motion does not depend on it.
 
@@ -337,4 +337,3 @@ class _ControlStep(torch.autograd.Function):
 
         sim.map_shards(run)
         return None, *(result.where(finite, 0.0) for result in results)
-

@@ -11,7 +11,7 @@ __all__ = ["start_warp"]
 
 
 def start_warp() -> None:
-    """Initializes Warp without its greeting, and without its complaint where there is no CUDA driver.
+    """Initializes Warp without its greeting and, without a GPU, its complaint about that.
 
     Warnings and errors stay; a log level that the caller has chosen stays too.
     """

@@ -1,4 +1,4 @@
-"""Memory that the kernels read and write: the model once, and blocks with every array of a control step."""
+"""Memory of the kernels: the model, and blocks with every array of a control step."""
 
 import math
 from dataclasses import dataclass
@@ -149,9 +149,9 @@ class Workspace:
 def origin_coordinates(model: Model) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
     """Chooses the origin of twists and wrenches: where the root stands.
 
-    The root is carried by the position of a free joint, or by the leading slides of a planar robot. A
-    robot that touches the ground has its origin on the ground below the root, since rounding errors of
-    heights are then smallest at the contacts, whose stiffness multiplies them.
+    The root is carried by the position of a free joint, or by the leading slides of a planar robot.
+    A robot that touches the ground has its origin on the ground below the root, since rounding
+    errors of heights are then smallest at the contacts, whose stiffness multiplies them.
 
     Returns:
         A fixed point (3,), and a list of (index into `joint_q`, direction (3,)) to add to it.

@@ -1,0 +1,56 @@
+# make demo   set up, train Cartpole from pixels on the CPU (under 10 minutes), film the result
+# make test   set up, then lint (ruff), types (pyright) and all tests
+# make setup  only set up: .venv with the package and its dependencies at tested versions
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+NOW := $(shell date +%Y%m%d-%H%M%S)
+RUN ?= runs/demo-$(NOW)
+DEMO_FLAGS ?= --minutes 9
+
+# PyTorch's own index has a CPU build, a tenth of the size of the CUDA build that PyPI gives on
+# Linux. It is used where it can be reached; pip's configuration is left as it is otherwise.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+PROBE := import urllib.request as u; u.urlopen("$(CPU_INDEX)/torch/", timeout=5).close()
+
+.PHONY: demo test setup lint types tests clean
+.NOTPARALLEL:
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints-cpu.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	  "dva needs Python 3.11 or newer; $(PYTHON) is older. Name another: make PYTHON=python3.12 setup"; \
+	  exit 1; }
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	index=; $(BIN)/python -c '$(PROBE)' 2>/dev/null && index="--extra-index-url $(CPU_INDEX)"; \
+	$(BIN)/python -m pip install $$index --constraint constraints-cpu.txt --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/dva train cartpole --preset cpu --device cpu --run-dir $(RUN) $(DEMO_FLAGS)
+	$(BIN)/dva eval $(RUN) --device cpu --video $(RUN)/videos/evaluation.mp4
+	@echo
+	@echo "The policy's video:  $(RUN)/videos/evaluation.mp4"
+	@echo "Its learning curve:  $(RUN)/curve.png"
+	@echo "Next:"
+	@echo "  $(BIN)/dva list                              other tasks"
+	@echo "  $(BIN)/dva train cartpole --seed 1           another seed"
+	@echo "  $(BIN)/tensorboard --logdir runs             all metrics"
+	@echo "  $(BIN)/dva train --help                      every hyperparameter"
+
+lint: setup
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/pyright
+
+tests: setup
+	$(BIN)/pytest
+
+test: lint types tests
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache

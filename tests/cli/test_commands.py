@@ -1,0 +1,203 @@
+"""Commands from a shell's point of view: flags, output, exit status, signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dva.cli import COMMANDS, main
+from dva.runs import Run
+
+TINY = (
+    "train cartpole --preset cpu --device cpu --threads 1 --num-envs 4 --horizon 4 --image-size 32 "
+    "--evaluation-episodes 2 --video-interval 0"
+).split()
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dva", *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    status = main([*TINY, "--iterations", "2", "--run-dir", str(folder)])
+    assert status == 0
+    return folder
+
+
+def test_help_names_every_command_without_loading_torch(capsys):
+    for arguments in ([], ["--help"]):
+        assert main(arguments) == 0
+        out = capsys.readouterr().out
+        assert all(command in out for command in COMMANDS)
+    code = "import sys; from dva.cli import main; main(['--help']); print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert out.endswith("False\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([command, "--help"])
+    assert exit_.value.code == 0
+    assert f"dva {command}" in capsys.readouterr().out
+
+
+def test_train_help_shows_the_values_of_the_preset(capsys):
+    for preset, size in (("cpu", 48), ("paper", 84)):
+        with pytest.raises(SystemExit):
+            main(["train", "--preset", preset, "hopper", "--help"])
+        out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert f"pixels. (default: {size})" in out
+        assert "(default: 128 64 32)" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("trian", "Did you mean 'train'"),
+        ("train", "Give a task"),
+        ("train carpole", "Did you mean 'cartpole'"),
+        ("train cartpole --algo x", "Unknown algorithm 'x'"),
+        ("train cartpole --preset x", "Allowed: cpu, paper"),
+        ("train cartpole --device tpu", "Unknown device 'tpu'"),
+        ("train cartpole --iterations 3 --env-steps 3", "not both"),
+        ("train cartpole --minutes 0", "greater than 0"),
+        ("train cartpole --horizon 0", "horizon is 0"),
+        ("train --resume nowhere", "There is no run in nowhere"),
+        ("eval nowhere", "There is no run in nowhere"),
+        ("random carpole --video x.mp4", "Did you mean 'cartpole'"),
+        ("random cartpole --video x.avi", "must end in .mp4"),
+        ("doctor carpole", "Did you mean 'cartpole'"),
+        ("doctor --replay nothing.safetensors", "not a state saved"),
+    ],
+)
+def test_mistakes_are_named_with_the_fix(line, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(line.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_list(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert "cartpole" in out and "hopper" in out and "dva " in out
+
+
+def test_training_overrides_hyperparameters_and_says_what_is_next(tmp_path, capsys):
+    folder = tmp_path / "run"
+    flags = "--env-steps 33 --actor-learning-rate 1e-3 --actor-hidden 8 4 --nan-guard --run-dir"
+    assert main([*TINY, *flags.split(), str(folder)]) == 0
+    config = Run.open(folder).config
+    assert config.planned_iterations == 3
+    assert config.learner.actor_learning_rate == 1e-3
+    assert config.learner.actor_hidden == (8, 4)
+    assert config.nan_guard
+    out = capsys.readouterr().out
+    assert f"dva eval {folder} --video" in out
+    assert "iteration 3 / 3  env-steps 48" in out
+    assert "over 2 episodes" in out
+
+
+def test_eval_text_and_json(trained, tmp_path, capsys):
+    assert main(["eval", str(trained), "--episodes", "3"]) == 0
+    out = capsys.readouterr().out
+    for name in ("mean return", "standard deviation", "episode length", "episodes"):
+        assert name in out
+    video = tmp_path / "video.mp4"
+    assert main(["eval", str(trained), "--episodes", "1", "--json", "--video", str(video)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["episodes"] == len(found["returns"]) == 1
+    assert found["mean"] == found["returns"][0]
+    assert found["video"] == str(video) and video.is_file()
+
+
+def test_resume_takes_the_runs_configuration(trained, capsys):
+    before = len(Run.open(trained).metrics())
+    assert main(["train", "--resume", str(trained), "--seed", "3"]) == 2
+    assert "seed = 0; it cannot continue with 3" in capsys.readouterr().err
+    assert main(["train", "hopper", "--resume", str(trained)]) == 2
+    assert "task = 'cartpole'; it cannot continue with 'hopper'" in capsys.readouterr().err
+    assert main(["train", "--resume", str(trained), "--horizon", "8"]) == 2
+    assert "horizon = 4" in capsys.readouterr().err
+    more = str(before + 1)
+    assert main(["train", "cartpole", "--resume", str(trained), "--iterations", more]) == 0
+    run = Run.open(trained)
+    assert len(run.metrics()) == before + 1
+    assert run.config.planned_iterations == before + 1
+    assert main([*TINY, "--run-dir", str(trained)]) == 2
+    assert f"--resume {trained}" in capsys.readouterr().err
+
+
+def wait_for_rows(folder: Path, count: int) -> None:
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        path = folder / "metrics.jsonl"
+        if path.is_file() and path.read_text().count("\n") >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError("training did not start")
+
+
+def test_interrupt_saves_and_a_kill_loses_little(tmp_path):
+    folder = tmp_path / "run"
+    plan = ("--iterations", "100000", "--checkpoint-interval", "2", "--run-dir", str(folder))
+    process = start(*TINY, *plan, cwd=tmp_path)
+    wait_for_rows(folder, 3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 130, err
+    assert f"dva train --resume {folder}" in out
+    rows = len(Run.open(folder).metrics())
+
+    process = start("train", "--resume", str(folder), cwd=tmp_path)
+    wait_for_rows(folder, rows + 5)
+    process.kill()
+    process.communicate(timeout=100)
+    reached = len(Run.open(folder).metrics())
+    stop = str(reached + 2)
+    process = start("train", "--resume", str(folder), "--stop-at", stop, cwd=tmp_path)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    iterations = [row["iteration"] for row in Run.open(folder).metrics()]
+    assert iterations == list(range(1, reached + 3))
+
+
+def test_random_agent(tmp_path, capsys):
+    video = tmp_path / "video.mp4"
+    assert main(["random", "cartpole", "--video", str(video), "--steps", "3", "--zero"]) == 0
+    assert str(video) in capsys.readouterr().out
+    assert video.is_file()
+
+
+def test_doctor_ends_with_its_verdict(capsys, monkeypatch):
+    from dva.runs import doctor
+
+    assert main(["doctor", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Finish Successfully"
+
+    def checks(task: str, device: str):
+        yield doctor.Check("rendering", False, "no picture", "Install it again.")
+        yield doctor.Check("ffmpeg", True, "there")
+
+    monkeypatch.setattr(doctor, "check_installation", checks)
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "Install it again." in out
+    assert out.splitlines()[-1] == "Failed: rendering"

@@ -1,0 +1,111 @@
+"""Checkpoints are whole, few, readable without pickle, and say what is wrong with a bad one."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+
+from dva.runs import UsageError
+from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint, write_atomically
+
+
+def save(folder: Path, iteration: int, **options) -> Path:
+    tensors = {"a": torch.full((2, 3), float(iteration))}
+    return save_checkpoint(folder, tensors, {"iteration": iteration}, **options)
+
+
+def test_every_kind_of_tensor_comes_back(tmp_path):
+    base = torch.arange(12.0).reshape(3, 4)
+    tensors = {
+        "transposed": base.t(),
+        "shared": base,
+        "scalar": torch.tensor(3),
+        "bytes": torch.tensor([1, 2], dtype=torch.uint8),
+        "double": torch.tensor([torch.pi], dtype=torch.float64),
+        "empty": torch.zeros(0, 2),
+        "nan": torch.tensor([float("nan")]),
+        "graph": torch.ones(2, requires_grad=True),
+    }
+    save_checkpoint(tmp_path, tensors, {"iteration": 1, "return": None})
+    found = load_checkpoint(tmp_path)
+    assert found.info["return"] is None
+    assert set(found.tensors) == set(tensors)
+    for name, value in tensors.items():
+        assert found.tensors[name].dtype == value.dtype
+        torch.testing.assert_close(
+            found.tensors[name], value.detach(), rtol=0, atol=0, equal_nan=True
+        )
+
+
+def test_only_latest_and_best_are_kept(tmp_path):
+    save(tmp_path, 1, pointers=("latest", "best"))
+    save(tmp_path, 2)
+    last = save(tmp_path, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best.json",
+        "iteration-000001.json",
+        "iteration-000001.safetensors",
+        "iteration-000003.json",
+        "iteration-000003.safetensors",
+        "latest.json",
+    ]
+    assert load_checkpoint(tmp_path, "best").info["iteration"] == 1
+    assert load_checkpoint(tmp_path, "latest").path == last
+    assert stat.S_IMODE(os.stat(last).st_mode) == 0o644
+
+
+def test_a_failed_write_leaves_the_former_checkpoint(tmp_path):
+    save(tmp_path, 1)
+
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(tmp_path / "latest.json", fail)
+    assert load_checkpoint(tmp_path).info["iteration"] == 1
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_left_overs_of_a_killed_writer_are_cleared(tmp_path):
+    (tmp_path / ".iteration-000001.safetensors.77.tmp").write_text("half")
+    (tmp_path / "iteration-000001.safetensors").write_text("written, but no pointer yet")
+    save(tmp_path, 2)
+    assert not list(tmp_path.glob(".*.tmp"))
+    assert not (tmp_path / "iteration-000001.safetensors").exists()
+
+
+def test_what_is_not_a_tensor_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="'a' is a int"):
+        save_checkpoint(tmp_path, {"a": 3}, {"iteration": 1})  # type: ignore[dict-item]
+
+
+def test_missing_and_damaged_checkpoints_are_explained(tmp_path):
+    assert read_pointer(tmp_path, "latest") is None
+    with pytest.raises(UsageError, match="no best checkpoint"):
+        load_checkpoint(tmp_path, "best")
+    with pytest.raises(UsageError, match="Allowed: latest, best"):
+        load_checkpoint(tmp_path, "newest")
+    path = save(tmp_path, 1)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_checkpoint(tmp_path)
+    path = save(tmp_path, 1)
+    path.with_suffix(".json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(UsageError, match="format 99"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_pickle_is_never_loaded(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    path = save(tmp_path, 1)
+    torch.save(Trap(), path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_checkpoint(tmp_path)
+    assert not (tmp_path / "sprung").exists()

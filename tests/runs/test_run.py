@@ -1,0 +1,82 @@
+"""A run's folder: made once, opened again, never shared."""
+
+import pytest
+import yaml
+
+from dva import runs
+from dva.runs import Run, UsageError
+from dva.runs.machine import describe_machine, git_commit, versions
+
+
+def test_default_folders_never_collide(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = tiny(run_dir=None)
+    paths = {Run.create(config).path for _ in range(3)}
+    assert len(paths) == 3
+    for path in paths:
+        assert path.parent.name == "runs"
+        assert path.name.startswith("cartpole-dva-s0-")
+
+
+def test_configuration_comes_back(tiny):
+    run = Run.create(tiny(actor_hidden=(8,), seed=4))
+    run.write_config(describe_machine("cpu"))
+    opened = Run.open(run.path)
+    assert opened.config == run.config
+    stored = yaml.safe_load((run.path / "config.yaml").read_text())
+    session = stored["sessions"][0]
+    assert session["device"] == "cpu"
+    assert session["versions"]["torch"] == versions()["torch"] != "not installed"
+    assert session["command"]
+    assert session["commit"] is None or len(session["commit"]) >= 40
+
+
+def test_a_taken_folder_is_refused_and_left_alone(tiny):
+    config = tiny()
+    run = Run.create(config)
+    before = (run.path / "config.yaml").read_bytes()
+    with pytest.raises(UsageError, match=f"--resume {run.path}"):
+        runs.train(config)
+    assert (run.path / "config.yaml").read_bytes() == before
+    (run.path.parent / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        runs.train(tiny("file"))
+
+
+def test_two_processes_cannot_train_in_one_run(tiny):
+    run = Run.create(tiny())
+    with run.locked():
+        with pytest.raises(UsageError, match="Another process"):
+            with run.locked():
+                pass
+    with run.locked():
+        pass
+
+
+def test_missing_runs_are_explained(tiny, tmp_path):
+    with pytest.raises(UsageError, match="none in"):
+        Run.open(tmp_path / "nothing")
+    Run.create(tiny("cartpole-dva-s0"))
+    with pytest.raises(UsageError, match="Did you mean .*cartpole-dva-s0"):
+        Run.open(tmp_path / "cartpole-dva-s1")
+    with pytest.raises(UsageError, match="Runs in .*: cartpole-dva-s0"):
+        Run.open(tmp_path / "zzz")
+
+
+def test_a_broken_configuration_is_explained(tiny):
+    run = Run.create(tiny())
+    text = (run.path / "config.yaml").read_text()
+    (run.path / "config.yaml").write_text(text.replace("horizon:", "horizn:"))
+    with pytest.raises(UsageError, match="Did you mean 'horizon'"):
+        Run.open(run.path)
+    (run.path / "config.yaml").write_text("config: [")
+    with pytest.raises(UsageError, match="cannot be read"):
+        Run.open(run.path)
+    (run.path / "config.yaml").write_text("!!python/object/apply:os.getcwd []")
+    with pytest.raises(UsageError, match="cannot be read"):
+        Run.open(run.path)
+
+
+def test_commit_is_a_hash_or_nothing():
+    commit = git_commit()
+    assert commit is None or commit.removesuffix("-dirty").isalnum()

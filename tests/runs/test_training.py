@@ -1,0 +1,204 @@
+"""Training on the real Cartpole, small: what is written, and that stopping changes nothing."""
+
+import json
+import signal
+
+import pytest
+import torch
+
+from dva import runs
+from dva.runs import Run, UsageError
+from dva.runs.checkpoint import load_checkpoint
+from dva.runs.metrics import is_timing
+
+NAMES = set(
+    "iteration env_steps wall_time return episode_length actor_loss critic_loss actor_grad_norm "
+    "critic_grad_norm action_gradient_norm learning_rate steps_per_second nonfinite_count "
+    "peak_memory_mb seconds_rollout seconds_rendering seconds_simulation seconds_action_gradient "
+    "seconds_regression seconds_critic".split()
+)
+
+
+def repeatable(run: Run) -> list[dict]:
+    """The metrics without those that depend on the machine's speed or memory."""
+    return [{k: v for k, v in row.items() if not is_timing(k)} for row in run.metrics()]
+
+
+def parameters(run: Run) -> dict[str, torch.Tensor]:
+    return load_checkpoint(run.checkpoints).tensors
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_at(iteration: int):
+    def report(update: runs.Update) -> None:
+        if update.row is not None and update.row["iteration"] == iteration:
+            raise Killed
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Run:
+    """20 iterations without a stop, with video and evaluation."""
+    config = runs.default_config(
+        "cartpole", preset="cpu", num_envs=4, horizon=4, image_size=32, iterations=20,
+        device="cpu", threads=1, evaluation_episodes=3, video_interval=10, checkpoint_interval=6,
+        run_dir=tmp_path_factory.mktemp("runs") / "whole",
+    )  # fmt: skip
+    return runs.train(config).run
+
+
+def test_everything_is_written(whole):
+    rows = whole.metrics()
+    assert [row["iteration"] for row in rows] == list(range(1, 21))
+    assert set(rows[0]) == NAMES
+    assert rows[-1]["env_steps"] == 20 * 4 * 4
+    assert rows[-1]["wall_time"] > rows[0]["wall_time"] > 0
+    assert rows[-1]["return"] is not None
+    evaluation = json.loads(whole.evaluation_path.read_text())
+    assert evaluation["episodes"] == len(evaluation["returns"]) == 3
+    names = sorted(path.name for path in whole.videos.iterdir())
+    assert names == ["iteration-000010.mp4", "iteration-000020.mp4"]
+    assert whole.curve.is_file()
+    assert list(whole.tensorboard.glob("events*"))
+    assert load_checkpoint(whole.checkpoints).info["iteration"] == 20
+    assert load_checkpoint(whole.checkpoints, "best").info["return"] is not None
+
+
+def test_ten_and_ten_equal_twenty_bit_for_bit(whole, tiny):
+    first = runs.train(tiny(stop_at=10))
+    assert first.reason == "stop_at"
+    run = Run.open(first.run.path)
+    assert len(run.metrics()) == 10
+    run.config.stop_at = None
+    second = runs.train(resume=run)
+    assert second.reason == "finished"
+    assert repeatable(second.run) == repeatable(whole)
+    assert same(parameters(second.run), parameters(whole))
+
+
+def test_a_killed_run_continues_as_if_it_had_not_been_killed(whole, tiny):
+    config = tiny(checkpoint_interval=5)
+    with pytest.raises(Killed):
+        runs.train(config, kill_at(8))
+    run = Run.open(config.run_dir)
+    assert len(run.metrics()) == 8
+    with run.metrics_path.open("a") as file:
+        file.write('{"iteration": 9, "re')
+    runs.train(resume=run)
+    assert repeatable(run) == repeatable(whole)
+    assert same(parameters(run), parameters(whole))
+    times = [row["wall_time"] for row in run.metrics()]
+    assert times == sorted(times)
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_anew(whole, tiny):
+    config = tiny()
+    with pytest.raises(Killed):
+        runs.train(config, kill_at(3))
+    run = Run.open(config.run_dir)
+    run.config.stop_at = 5
+    runs.train(resume=run)
+    assert repeatable(run) == repeatable(whole)[:5]
+
+
+def test_seeds_differ(whole, tiny):
+    other = runs.train(tiny(seed=1, stop_at=2)).run
+    assert repeatable(other)[1]["actor_loss"] != repeatable(whole)[1]["actor_loss"]
+
+
+def test_a_signal_stops_after_the_iteration_and_saves(tiny):
+    def report(update: runs.Update) -> None:
+        if update.row is not None and update.row["iteration"] == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    outcome = runs.train(tiny(), report)
+    assert (outcome.reason, outcome.signal) == ("interrupted", signal.SIGTERM)
+    assert load_checkpoint(outcome.run.checkpoints).info["iteration"] == 3
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_second_signal_ends_it_at_once(tiny):
+    def report(update: runs.Update) -> None:
+        if update.row is not None:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.train(tiny(), report)
+
+
+def test_minutes_stop_by_time_and_leave_the_schedule(tiny):
+    outcome = runs.train(tiny(minutes=1e-6, iterations=1000))
+    assert outcome.reason == "minutes"
+    assert len(outcome.run.metrics()) == 1
+    assert Run.open(outcome.run.path).config.planned_iterations == 1000
+
+
+def test_a_finished_run_says_how_to_go_on(whole):
+    with pytest.raises(UsageError, match="finished 20 of 20 .*--iterations 40"):
+        runs.train(resume=Run.open(whole.path))
+
+
+def test_what_cannot_be_built_leaves_no_folder(tiny, monkeypatch):
+    from dva import tasks
+
+    def fail(*arguments, **options):
+        raise RuntimeError("no renderer")
+
+    monkeypatch.setattr(tasks, "make", fail)
+    config = tiny()
+    with pytest.raises(RuntimeError, match="no renderer"):
+        runs.train(config)
+    assert not config.run_dir.exists()
+
+
+def test_policies_come_back_and_evaluate_alike(whole):
+    policy = runs.load_policy(whole.path, device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (5, 9, 32, 32), generator=generator, dtype=torch.uint8)
+    actions = policy({"pixels": pixels})
+    assert actions.shape == (5, 1)
+    assert actions.abs().max() <= 1
+    found = runs.evaluate_run(whole, episodes=3, device="cpu")
+    stored = json.loads(whole.evaluation_path.read_text())
+    assert list(found.returns) == stored["returns"]
+    assert found.mean == stored["mean"]
+
+
+def test_nan_guard_saves_the_state_and_training_goes_on(tiny, monkeypatch):
+    from dva.runs.nan_guard import replay
+    from dva.tasks.cartpole import Cartpole
+
+    start = Cartpole.start
+
+    def wild(self, n, generator, device, stochastic=True):
+        joint_q, joint_qd = start(self, n, generator, device, stochastic)
+        joint_qd[1:2, 1] = 9e5  # rad/s: the next step overflows
+        return joint_q, joint_qd
+
+    messages = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Cartpole, "start", wild)
+        outcome = runs.train(
+            tiny(nan_guard=True, stop_at=2), lambda update: messages.append(update.message)
+        )
+    rows = outcome.run.metrics()
+    assert rows[0]["nonfinite_count"] >= 1
+    assert all(row["actor_loss"] is not None for row in rows)
+    path = outcome.run.nan_dumps / "iteration-000001.safetensors"
+    assert any(f"dva doctor --replay {path}" in message for message in messages if message)
+    assert json.loads(path.with_suffix(".json").read_text())["environments"] == [1]
+    lines = replay(path).lines
+    assert len(lines) == 1
+    assert "substep" in lines[0]
+    assert "joint_qd[" in lines[0]
