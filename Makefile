@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NOW := $(shell date +%Y%m%d-%H%M%S)
 RUN ?= runs/demo-$(NOW)
-DEMO_FLAGS ?= --minutes 9
+DEMO_FLAGS ?=
 
 # PyTorch's own index has a CPU build, a tenth of the size of the CUDA build that PyPI gives on
 # Linux. It is used where it can be reached; pip's configuration is left as it is otherwise.

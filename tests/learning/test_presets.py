@@ -30,7 +30,7 @@ def test_paper_presets_hold_the_tables(task: str) -> None:
 @pytest.mark.parametrize("task", PAPER)
 def test_cpu_presets_keep_the_networks(task: str) -> None:
     cpu, paper = preset("dva", task, "cpu"), preset("dva", task, "paper")
-    assert cpu.image_size == 48 and cpu.actor_hidden == paper.actor_hidden
+    assert (cpu.image_size, cpu.num_envs) == (48, 16) and cpu.actor_hidden == paper.actor_hidden
 
 
 def test_a_preset_is_a_copy() -> None:
