@@ -1,6 +1,6 @@
 import pytest
 
-from dva.learning import ALGORITHMS, DvaConfig, preset
+from dva.learning import ALGORITHMS, DvaConfig, ShacConfig, preset
 
 PAPER = {
     # trunk, policy, critic, critic learning rate, alpha, iterations, N
@@ -57,3 +57,12 @@ def test_config_names_the_wrong_value() -> None:
 def test_algorithms_are_listed_under_their_names() -> None:
     assert all(name == entry.name for name, entry in ALGORITHMS.items())
     assert ALGORITHMS["dva"].config_class is DvaConfig
+
+
+def test_states_have_values_of_their_own() -> None:
+    shac, dva = preset("shac", "cartpole"), preset("dva", "cartpole", observe="state")
+    assert isinstance(shac, ShacConfig) and isinstance(dva, DvaConfig)
+    for config in (shac, dva):
+        assert (config.actor_learning_rate, config.critic_learning_rate) == (1e-2, 1e-3)
+        assert (config.iterations, config.observe, config.num_envs) == (500, "state", 64)
+    assert preset("shac", "ant", "cpu").iterations == preset("shac", "ant").iterations == 2_000

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
-    "train": "Train a policy from pixels; writes a run folder. --resume continues one.",
+    "train": "Train a policy; writes a run folder. --resume continues one.",
     "eval": "Evaluate the deterministic policy of a run; --video films it.",
     "random": "Film a random (or motionless) agent, to see a task without training.",
     "list": "List tasks and algorithms.",

@@ -15,7 +15,7 @@ from dva.runs.config import LearnerConfig, default_config
 
 __all__ = ["run"]
 
-DESCRIPTION = """Train a policy from pixels.
+DESCRIPTION = """Train a policy, from pixels unless --observe state.
 
 Everything is written to a run folder. Ctrl-C saves a checkpoint and says how to resume. Defaults
 below are those of the task, the algorithm and the preset given on the command line."""
@@ -54,11 +54,14 @@ def _new(arguments: Sequence[str]) -> runs.TrainConfig:
                 f"Give a task: dva train TASK. Tasks: {', '.join(tasks.names())}."
             )
         task = tasks.names()[0]
+    # What the policy sees decides on the preset's values, as task and algorithm do.
+    observe = find_value(arguments, "--observe")
     base = default_config(
         task,
         find_value(arguments, "--algo") or "dva",
         find_value(arguments, "--preset"),
         device=find_value(arguments, "--device") or "auto",
+        **({"observe": observe} if observe else {}),
     )
     return _strip(_parse(arguments, base), arguments)
 

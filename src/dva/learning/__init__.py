@@ -8,18 +8,24 @@ by adding its file and its entry in `ALGORITHMS`.
 
 from dva.learning.action_gradient import ActionGradient, adjoint_action_gradient
 from dva.learning.algorithms import ALGORITHMS, Algorithm
-from dva.learning.config import DvaConfig
+from dva.learning.config import DvaConfig, LearnerConfig, ShacConfig
 from dva.learning.dva import DVA
 from dva.learning.environment import Environment
+from dva.learning.learner import Learner
 from dva.learning.presets import preset
+from dva.learning.shac import SHAC
 
 __all__ = [
     "ALGORITHMS",
     "DVA",
+    "SHAC",
     "ActionGradient",
     "Algorithm",
     "DvaConfig",
     "Environment",
+    "Learner",
+    "LearnerConfig",
+    "ShacConfig",
     "adjoint_action_gradient",
     "preset",
 ]

@@ -1,9 +1,12 @@
 """The list of algorithms."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from dva.learning.config import DvaConfig
+from dva.learning.config import DvaConfig, LearnerConfig, ShacConfig
 from dva.learning.dva import DVA
+from dva.learning.learner import Learner
+from dva.learning.shac import SHAC
 
 __all__ = ["ALGORITHMS", "Algorithm"]
 
@@ -16,17 +19,23 @@ class Algorithm:
     """Key in `ALGORITHMS` and in run directories."""
     description: str
     """One line for help texts."""
-    config_class: type[DvaConfig]
+    config_class: type[LearnerConfig]
     """Dataclass of its hyperparameters."""
-    learner_class: type[DVA]
+    learner_class: Callable[..., Learner]
     """Built as learner_class(env, config, seed)."""
 
 
 ALGORITHMS: dict[str, Algorithm] = {
     "dva": Algorithm(
         "dva",
-        "D.Va: action gradients through physics, regressed onto a policy from pixels.",
+        "D.Va: action gradients through physics, regressed onto a policy of pixels (or states).",
         DvaConfig,
         DVA,
+    ),
+    "shac": Algorithm(
+        "shac",
+        "SHAC: the full analytic gradient through physics and policy, from states.",
+        ShacConfig,
+        SHAC,
     ),
 }

@@ -1,20 +1,25 @@
 """Hyperparameters, each with its meaning below it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dva.policies.encoder import Precision
 
-__all__ = ["DvaConfig"]
+__all__ = ["DvaConfig", "LearnerConfig", "Observe", "ShacConfig"]
+
+Observe = Literal["pixels", "state"]
 
 
 @dataclass
-class DvaConfig:
-    """Hyperparameters of D.Va; the defaults are the paper's for Cartpole (Tables 7 and 8).
+class LearnerConfig:
+    """What D.Va and SHAC share; the defaults are the paper's for Cartpole (Tables 7 and 8).
 
     Raises:
         ValueError: a value is outside its range.
     """
 
+    observe: Observe = "pixels"
+    """What the policy sees; the critic always sees the state."""
     num_envs: int = 64
     """Environments stepped in parallel, N."""
     horizon: int = 32
@@ -55,8 +60,11 @@ class DvaConfig:
     """Share of itself the target critic keeps in each iteration, alpha."""
     precision: Precision = "auto"
     """Arithmetic of the encoder (parameters: float32). "auto": bfloat16 where it is native."""
-    micro_batch: int | None = None
-    """Images in one piece of the regression: sets its peak memory only. None: by device."""
+
+    @property
+    def pixels(self) -> bool:
+        """Whether the policy sees images."""
+        return self.observe == "pixels"
 
     def __post_init__(self) -> None:
         for name in (
@@ -70,10 +78,31 @@ class DvaConfig:
             _require(name, value, 0.0 <= value <= 1.0, "between 0 and 1")
         for name in ("actor_learning_rate", "critic_learning_rate", "max_grad_norm"):
             _require(name, getattr(self, name), getattr(self, name) > 0.0, "above 0")
+        allowed = ("pixels", "state")
+        _require("observe", self.observe, self.observe in allowed, '"pixels" or "state"')
+
+
+@dataclass
+class DvaConfig(LearnerConfig):
+    """Hyperparameters of D.Va."""
+
+    micro_batch: int | None = None
+    """Images in one piece of the regression: sets its peak memory only. None: by device."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         _require(
             "micro_batch", self.micro_batch, self.micro_batch is None or self.micro_batch >= 1,
             "1 or more, or None",
         )  # fmt: skip
+
+
+@dataclass
+class ShacConfig(LearnerConfig):
+    """Hyperparameters of SHAC."""
+
+    observe: Observe = "state"
+    """What the policy sees; with "pixels" the camera must be differentiable."""
 
 
 def _require(name: str, value: object, condition: bool, allowed: str) -> None:

@@ -52,17 +52,16 @@ class Environment(Protocol):
         ...
 
     def reset(self) -> Observation:
-        """Starts all episodes; returns "pixels" uint8 (N, 3 k, H, W) and "state" (N, O)."""
+        """Starts all episodes; returns "state" (N, O), "pixels" uint8 (N, 3 k, H, W)."""
         ...
 
     def step(self, action: Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Steps with actions (N, A) in [-1, 1].
 
-        Returns observation, reward (N,), terminated (N,), truncated (N,) and info.
-
-        info: "final_observation" with "state" (N, O) before any reset, "nonfinite" (N,),
-            "episode_return" and
-        "episode_length" (N,). State and reward carry the graph; a reset cuts it.
+        Returns observation, reward (N,), terminated (N,), truncated (N,) and info, a dictionary
+        with "final_observation" (with "state" (N, O) before any reset), "nonfinite" (N,),
+        "episode_return" (N,) and "episode_length" (N,). State and reward carry the graph; a reset
+        cuts it.
         """
         ...
 

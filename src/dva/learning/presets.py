@@ -1,9 +1,9 @@
 """Named sets of hyperparameters for each algorithm and task."""
 
-from dataclasses import replace
+from dataclasses import fields
 from typing import Any, Literal
 
-from dva.learning.config import DvaConfig
+from dva.learning.config import DvaConfig, LearnerConfig, Observe, ShacConfig
 
 __all__ = ["PresetName", "preset"]
 
@@ -33,33 +33,52 @@ _DVA_PAPER: dict[str, DvaConfig] = {
     "anymal": DvaConfig(**_MEDIUM, num_envs=32, critic_learning_rate=2e-3, iterations=2_000),
 }
 
-_PAPER: dict[str, dict[str, DvaConfig]] = {"dva": _DVA_PAPER}
+# SHAC on states, and D.Va on states beside it: the same values, but for these.
+_STATE_CHANGES: dict[str, dict[str, Any]] = {
+    "cartpole": {
+        "actor_learning_rate": 1e-2,
+        "critic_learning_rate": 1e-3,
+        "iterations": 500,
+    },
+}
+_STATE_ITERATIONS = 2_000
 
-# What a CPU changes: smaller images, whose time grows with their area, and fewer environments, since
-# the gradient is exact enough that more and smaller steps learn more from the same number of images.
+# What a CPU changes: smaller images, whose time grows with their area, and fewer environments: the
+# gradient is exact enough that more and smaller updates learn more from as many images.
 _CPU_CHANGES: dict[str, Any] = {"image_size": 48, "num_envs": 16}
 _CPU_ITERATIONS: dict[str, int] = {"cartpole": 1_200}
 
+_CONFIGS: dict[str, type[LearnerConfig]] = {"dva": DvaConfig, "shac": ShacConfig}
 
-def preset(algo: str, task: str, name: PresetName = "paper") -> DvaConfig:
+
+def preset(
+    algo: str, task: str, name: PresetName = "paper", observe: Observe | None = None
+) -> LearnerConfig:
     """Builds the hyperparameters of an algorithm for a task.
 
     Args:
-        algo: name of the algorithm, such as "dva".
+        algo: "dva" or "shac".
         task: name of the task, such as "cartpole".
-        name: "paper" for the published values, "cpu" for values that suit a machine without GPU.
+        name: "paper" for the published values, "cpu" for values that suit a machine without GPU;
+            they differ for policies that see pixels.
+        observe: what the policy sees; the algorithm's own default unless given.
 
     Returns:
         A config of its own, free to be changed.
 
     Raises:
-        ValueError: there is no such algorithm, task or preset.
+        ValueError: there is no such algorithm, task, preset or observation.
     """
-    tasks = _lookup("algorithm", algo, _PAPER)
-    paper = _lookup("task", task, tasks)
-    cpu = {**_CPU_CHANGES, "iterations": _CPU_ITERATIONS.get(task, paper.iterations)}
-    changes = _lookup("preset", name, {"paper": {}, "cpu": cpu})
-    return replace(paper, **changes)
+    kind = _lookup("algorithm", algo, _CONFIGS)
+    values = vars(_lookup("task", task, _DVA_PAPER)).copy()
+    _lookup("preset", name, {"paper": None, "cpu": None})
+    values["observe"] = observe or kind().observe
+    if values["observe"] == "state":
+        values |= {"iterations": _STATE_ITERATIONS, **_STATE_CHANGES.get(task, {})}
+    elif name == "cpu":
+        values |= {"iterations": _CPU_ITERATIONS.get(task, values["iterations"]), **_CPU_CHANGES}
+    known = {field.name for field in fields(kind)}
+    return kind(**{key: value for key, value in values.items() if key in known})
 
 
 def _lookup(kind: str, key: str, table: dict[str, Any]) -> Any:

@@ -17,8 +17,8 @@ __all__ = ["Rollout", "collect_rollout"]
 class Rollout:
     """What h steps of N environments leave behind; time first."""
 
-    frames: FrameBuffer
-    """Images of the h observations the policy saw, and of the one after."""
+    frames: FrameBuffer | None
+    """Images of the h observations the policy saw, and of the one after; None without a camera."""
     states: Tensor
     """(h, N, O) state observations the policy saw, without graph."""
     actions: list[Tensor]
@@ -65,15 +65,20 @@ def collect_rollout(
     """
     env.detach()
     observation = {name: value.detach() for name, value in observation.items()}
-    frames = FrameBuffer(observation["pixels"], env.frame_stack, horizon)
+    frames = None
+    if "pixels" in observation:
+        frames = FrameBuffer(observation["pixels"], env.frame_stack, horizon)
     actions: list[Tensor] = []
     steps: dict[str, list[Tensor]] = {}
     for t in range(horizon):
-        seen = {"pixels": frames.observation(t), "state": observation["state"]}
+        seen = {"state": observation["state"]}
+        if frames is not None:
+            seen["pixels"] = frames.observation(t)
         action, noise = sample_action(seen)
         actions.append(action)
         observation, reward, terminated, truncated, info = env.step(torch.tanh(action))
-        frames.append(t + 1, env.frame, terminated | truncated)
+        if frames is not None:
+            frames.append(t + 1, env.frame, terminated | truncated)
         row = {
             "states": seen["state"].detach(),
             "noise": noise,
@@ -85,13 +90,13 @@ def collect_rollout(
         }
         for name, value in row.items():
             steps.setdefault(name, []).append(value)
+    last_observation = {"state": observation["state"].detach()}
+    if frames is not None:
+        last_observation["pixels"] = frames.observation(horizon)
     return Rollout(
         frames=frames,
         actions=actions,
-        last_observation={
-            "pixels": frames.observation(horizon),
-            "state": observation["state"].detach(),
-        },
+        last_observation=last_observation,
         **{name: torch.stack(values) for name, values in steps.items()},
     )
 

@@ -156,7 +156,8 @@ def default_config(task: str, algo: str = "dva", preset: str | None = None, **ch
         preset = "paper" if on_gpu else "cpu"
     require_known("preset", preset, PRESETS)
     try:
-        learner = learner_preset(algo, task, preset)  # type: ignore[arg-type]
+        observe = changes.get("observe")
+        learner = learner_preset(algo, task, preset, observe)  # type: ignore[arg-type]
     except ValueError as error:
         raise UsageError(str(error)) from error
     run_fields = {field.name for field in dataclasses.fields(TrainConfig)}

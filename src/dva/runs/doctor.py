@@ -171,7 +171,7 @@ def gradient_error(task: str, steps: int = 4, num_envs: int = 2) -> float:
     from dva.sim import Simulator, load_model
 
     description = tasks.get(task)
-    model = load_model(description.mjcf)
+    model = load_model(description.mjcf, inertia=description.inertia)
     simulator = Simulator(
         model,
         num_envs,

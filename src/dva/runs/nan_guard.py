@@ -100,7 +100,7 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
             f"{path} is not a state saved by --nan-guard ({error!r}). Give the .safetensors file "
             "from a run's nan/ folder; its .json file must lie beside it."
         ) from error
-    model = load_model(task.mjcf)
+    model = load_model(task.mjcf, inertia=task.inertia)
 
     def step(substeps: int) -> tuple[torch.Tensor, torch.Tensor]:
         simulator = Simulator(

@@ -35,9 +35,7 @@ def load_policy(
     env = evaluation_env(run.config, 1, device)
     learner_config = dataclasses.replace(run.config.learner, num_envs=1)
     learner = ALGORITHMS[run.config.algo].learner_class(env, learner_config, seed=0)
-    start = "actor."
-    actor = {name[len(start) :]: value for name, value in state.items() if name.startswith(start)}
-    learner.actor.load_state_dict(actor)
+    learner.load_policy_state(state)
     env.close()
     return learner.act
 

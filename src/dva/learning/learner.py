@@ -1,0 +1,235 @@
+"""What all actor-critic learners share: networks, optimizers, the critic's fit, saving, metrics."""
+
+import copy
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dva.learning.config import LearnerConfig
+from dva.learning.critic import fit_critic, update_target
+from dva.learning.environment import Environment, Observation
+from dva.learning.episodes import EpisodeHistory
+from dva.learning.optimizer import ClippedAdam, linear_learning_rate
+from dva.learning.returns import td_lambda_targets
+from dva.learning.rollout import Rollout, collect_rollout
+from dva.learning.state import add_prefix, strip_prefix
+from dva.learning.timing import PhaseTimer
+from dva.policies import Actor, Critic, RunningNormalizer, resolve_precision
+
+__all__ = ["Learner"]
+
+
+class Learner:
+    """An actor that sees pixels or normalised states, and a critic of normalised states.
+
+    An algorithm is a subclass with `iterate`.
+
+    Args:
+        env: N environments; the learner runs on their device and steps them from where they stand
+            after a reset.
+        config: hyperparameters.
+        seed: of the initial parameters, the actions' noise and the critic's minibatches.
+
+    Raises:
+        ValueError: environment and config disagree.
+    """
+
+    def __init__(self, env: Environment, config: LearnerConfig, seed: int = 0) -> None:
+        _check_agreement(env, config)
+        self.env = env
+        self.config = config
+        self.device = torch.device(env.device)
+        self.iteration = 0
+        """Finished iterations."""
+        self.env_steps = 0
+        """Finished steps, summed over environments."""
+        # Parameters are drawn on the CPU: a seed means the same policy on every device.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.actor = Actor(
+                env.pixels_shape if config.pixels else env.state_size,
+                env.action_size,
+                config.trunk_size,
+                config.actor_hidden,
+                config.log_std_init,
+                resolve_precision(config.precision, self.device),
+            ).to(self.device)
+            self.critic = Critic(env.state_size, config.critic_hidden).to(self.device)
+        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self.normalizer = RunningNormalizer(env.state_size).to(self.device)
+        self.horizon_normalizer = self.normalizer.frozen()
+        """The normaliser as it was when the present horizon began: one horizon sees one."""
+        betas, max_norm = config.adam_betas, config.max_grad_norm
+        self.actor_optimizer = ClippedAdam(self.actor.parameters(), betas, max_norm)
+        self.critic_optimizer = ClippedAdam(self.critic.parameters(), betas, max_norm)
+        self.noise_generator = torch.Generator(self.device).manual_seed(seed)
+        self.shuffle_generator = torch.Generator(self.device).manual_seed(seed + 1)
+        self.episodes = EpisodeHistory()
+        self._observation: Observation | None = None
+
+    def iterate(self) -> dict[str, float | None]:
+        """Runs one training iteration.
+
+        Returns:
+            Metrics by name. "return" and "episode_length" are means over the last finished
+            episodes, None until one has finished; "nonfinite_count" counts environments reset or
+            dropped and updates skipped because of non-finite numbers; a metric that is not finite
+            itself is None; times are in seconds.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def act(self, observation: Observation) -> Tensor:
+        """Chooses the policy's mean actions (n, A) in [-1, 1] for observations of any number n."""
+        observation = {name: value.to(self.device) for name, value in observation.items()}
+        mean, _ = self.actor(self.policy_input(observation, self.normalizer))
+        return torch.tanh(mean)
+
+    def policy_input(self, observation: Observation, normalizer: RunningNormalizer) -> Tensor:
+        """Picks what the actor sees: uint8 images (n, C, H, W), or normalised states (n, O)."""
+        if self.config.pixels:
+            return observation["pixels"]
+        return normalizer(observation["state"])
+
+    def collect(self, sample_action: Callable[[Observation], tuple[Tensor, Tensor]]) -> Rollout:
+        """Collects h steps from where the last rollout ended; freezes the normaliser for them."""
+        self.horizon_normalizer = self.normalizer.frozen()
+        rollout = collect_rollout(
+            self.env, self._present_observation(), sample_action, self.config.horizon
+        )
+        self._observation = rollout.last_observation
+        return rollout
+
+    def draw_noise(self) -> Tensor:
+        """Draws the noise of one step's actions, standard normal (N, A)."""
+        shape = (self.env.num_envs, self.env.action_size)
+        return torch.randn(shape, generator=self.noise_generator, device=self.device)
+
+    def target_value(self, states: Tensor) -> Tensor:
+        """Values states (..., O), not normalised, by the target critic: (...)."""
+        return self.target_critic(self.horizon_normalizer(states))
+
+    def fit_critic(self, rollout: Rollout) -> dict[str, Tensor]:
+        """Fits the critic to TD(lambda) targets and moves its target; returns metrics."""
+        config = self.config
+        with torch.no_grad():
+            next_values = self.target_value(rollout.next_states)
+        targets = td_lambda_targets(
+            rollout.rewards.detach(),
+            next_values,
+            rollout.terminated,
+            rollout.truncated,
+            config.discount,
+            config.td_lambda,
+        )
+        loss, norm, skipped = fit_critic(
+            self.critic,
+            self.critic_optimizer,
+            self.learning_rate(config.critic_learning_rate),
+            self.horizon_normalizer(rollout.states).flatten(0, 1),
+            targets.flatten(),
+            config.critic_iterations,
+            config.critic_minibatches,
+            self.shuffle_generator,
+        )
+        update_target(self.target_critic, self.critic, config.target_alpha)
+        self.normalizer.update(rollout.states)
+        return {"critic_loss": loss, "critic_grad_norm": norm, "nonfinite_count": skipped}
+
+    def learning_rate(self, first: float) -> float:
+        """Interpolates a learning rate for the present iteration."""
+        config = self.config
+        return linear_learning_rate(
+            first, config.final_learning_rate, self.iteration, config.iterations
+        )
+
+    def finish_iteration(
+        self, rollout: Rollout, on_device: dict[str, Tensor], timer: PhaseTimer, rate: float
+    ) -> dict[str, float | None]:
+        """Counts the iteration; reads the device once and names all metrics."""
+        self.iteration += 1
+        self.env_steps += rollout.rewards.numel()
+        self.episodes.add(rollout.done, rollout.episode_returns, rollout.episode_lengths)
+        on_device["nonfinite_count"] = on_device["nonfinite_count"] + rollout.nonfinite.sum()
+        numbers = torch.stack([value.detach().double() for value in on_device.values()]).tolist()
+        mean_return, mean_length = self.episodes.mean()
+        metrics: dict[str, float | None] = {
+            "iteration": self.iteration,
+            "env_steps": self.env_steps,
+            "return": mean_return,
+            "episode_length": mean_length,
+            **{
+                name: number if math.isfinite(number) else None
+                for name, number in zip(on_device, numbers, strict=True)
+            },
+            "learning_rate": rate,
+        }
+        metrics.update({f"seconds_{name}": value for name, value in timer.seconds().items()})
+        seconds = getattr(self.env, "pop_seconds", dict)()
+        for name in ("rendering", "simulation"):
+            metrics[f"seconds_{name}"] = seconds.get(name, 0.0)
+        return metrics
+
+    def policy_state(self) -> dict[str, Tensor]:
+        """Returns what `act` needs: tensors with dotted names, a part of `state_dict`."""
+        return {
+            **add_prefix("actor", self.actor.state_dict()),
+            **add_prefix("normalizer", self.normalizer.state_dict()),
+        }
+
+    def load_policy_state(self, state: dict[str, Tensor]) -> None:
+        """Restores what `policy_state` returned, from it or from a whole `state_dict`."""
+        for name in ("actor", "normalizer"):
+            getattr(self, name).load_state_dict(strip_prefix(name, state))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Returns all that continuing bit for bit needs: tensors with dotted names."""
+        return {
+            **self.policy_state(),
+            **add_prefix("critic", self.critic.state_dict()),
+            **add_prefix("target_critic", self.target_critic.state_dict()),
+            **add_prefix("actor_optimizer", self.actor_optimizer.state_dict()),
+            **add_prefix("critic_optimizer", self.critic_optimizer.state_dict()),
+            **add_prefix("observation", self._present_observation()),
+            **add_prefix("env", self.env.state_dict()),
+            "generator.noise": self.noise_generator.get_state(),
+            "generator.shuffle": self.shuffle_generator.get_state(),
+            "episodes": self.episodes.state(),
+            "iteration": torch.tensor(self.iteration),
+            "env_steps": torch.tensor(self.env_steps),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restores what `state_dict` returned, for the same config."""
+        self.load_policy_state(state)
+        for name in ("critic", "target_critic", "actor_optimizer", "critic_optimizer", "env"):
+            getattr(self, name).load_state_dict(strip_prefix(name, state))
+        observation = strip_prefix("observation", state)
+        self._observation = {name: value.to(self.device) for name, value in observation.items()}
+        self.noise_generator.set_state(state["generator.noise"].cpu())
+        self.shuffle_generator.set_state(state["generator.shuffle"].cpu())
+        self.episodes.load_state(state["episodes"])
+        self.iteration = int(state["iteration"])
+        self.env_steps = int(state["env_steps"])
+
+    def _present_observation(self) -> Observation:
+        """Returns where the next rollout starts; the first call resets the environments."""
+        if self._observation is None:
+            self._observation = self.env.reset()
+        return self._observation
+
+
+def _check_agreement(env: Environment, config: LearnerConfig) -> None:
+    pairs: list[tuple[str, object, object]] = [("num_envs", config.num_envs, env.num_envs)]
+    if config.pixels:
+        image = (3 * config.frame_stack, config.image_size, config.image_size)
+        pairs.append(("frame_stack", config.frame_stack, env.frame_stack))
+        pairs.append(("pixels_shape", image, tuple(env.pixels_shape)))
+    for name, ours, theirs in pairs:
+        if ours != theirs:
+            raise ValueError(
+                f"The environment's {name} is {theirs}, the config asks for {ours}. "
+                "Make the environment with the config's num_envs, image_size and frame_stack."
+            )

@@ -1,0 +1,72 @@
+"""SHAC: short-horizon actor-critic, through one graph.
+
+The rollout, the loss and the critic are D.Va's; but the actions stay connected to the observations,
+so the gradient also flows from each state through the policy into the next action.
+
+Source: Xu et al., "Accelerated Policy Learning with Parallel Differentiable Simulation", ICLR 2022;
+D.Va, equations (1) to (3).
+"""
+
+import torch
+from torch import Tensor
+
+from dva.learning.config import ShacConfig
+from dva.learning.environment import Environment, Observation
+from dva.learning.learner import Learner
+from dva.learning.returns import horizon_loss
+from dva.learning.timing import PhaseTimer
+
+__all__ = ["SHAC"]
+
+
+class SHAC(Learner):
+    """Trains a policy with the full analytic gradient of a differentiable simulator.
+
+    Arguments and errors as for `Learner`; an environment whose camera is not differentiable is
+    refused for pixels.
+
+    Raises:
+        ValueError: the policy sees pixels, through which no gradient flows.
+    """
+
+    def __init__(self, env: Environment, config: ShacConfig, seed: int = 0) -> None:
+        if config.pixels:
+            raise ValueError(
+                'SHAC with observe "pixels" needs images that carry a gradient, and this camera\'s '
+                'do not. Use observe "state", or the algorithm "dva", which needs no gradient '
+                "through the camera."
+            )
+        super().__init__(env, config, seed)
+
+    def iterate(self) -> dict[str, float | None]:
+        """Runs one training iteration; see `Learner.iterate`."""
+        timer = PhaseTimer(self.device)
+        rate = self.learning_rate(self.config.actor_learning_rate)
+        with timer("rollout"):
+            rollout = self.collect(self._sample_action)
+        with timer("policy_gradient"):
+            loss = horizon_loss(
+                rollout.rewards,
+                self.target_value(rollout.next_states),
+                rollout.terminated,
+                rollout.truncated,
+                self.config.discount,
+            )
+            self.actor_optimizer.zero_grad()
+            loss.sum().backward()
+            norm, skipped = self.actor_optimizer.step(rate)
+        with timer("critic"):
+            critic = self.fit_critic(rollout)
+        metrics = {
+            **critic,
+            "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
+            "actor_grad_norm": norm,
+            "nonfinite_count": critic["nonfinite_count"] + skipped,
+        }
+        return self.finish_iteration(rollout, metrics, timer, rate)
+
+    def _sample_action(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Draws actions before tanh (N, A), with their graph, and their noise."""
+        mean, log_std = self.actor(self.policy_input(observation, self.horizon_normalizer))
+        noise = self.draw_noise()
+        return mean + log_std.exp() * noise, noise
