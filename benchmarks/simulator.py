@@ -30,7 +30,7 @@ def measure(task_name: str, args: argparse.Namespace, num_envs: int) -> dict[str
     device = torch.device(args.device)
     before = _reset_peak_memory(device)
     sim = Simulator(
-        load_model(task.mjcf),
+        load_model(task.mjcf, inertia=task.inertia),
         num_envs,
         device=device,
         control_dt=task.control_dt,

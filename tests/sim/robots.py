@@ -1,13 +1,11 @@
 """Small robots and helpers for the simulator's tests."""
 
-import dataclasses
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from dva import robots
-from dva.sim import Model, Simulator, load_model
+from _recording import Recording
+from dva.sim import Model, Simulator
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -57,14 +55,7 @@ def write_crawler(folder: Path) -> Path:
 
 def recorded_model(name: str) -> Model:
     """Loads the model that a recording was made with."""
-    if name == "cartpole":
-        # A later version of the original gave this robot springs and damping by accident.
-        model = load_model(robots.mjcf_path("cartpole"))
-        both = np.ones(2)
-        return dataclasses.replace(
-            model, dof_armature=0 * both, dof_stiffness=100 * both, dof_damping=10 * both
-        )
-    return load_model(robots.mjcf_path(name.removesuffix("_prev")))
+    return Recording(DATA / f"{name}.npz").model
 
 
 def random_state(model: Model, num_envs: int, seed: int, dtype: torch.dtype = torch.float64):

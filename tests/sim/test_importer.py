@@ -1,50 +1,142 @@
 """MJCF files become models, or errors that say what to change."""
 
+# pyright: reportAttributeAccessIssue=false
+# (MuJoCo's bindings are compiled and come without types.)
+
+import json
+from typing import Any
+
+import mujoco
 import numpy as np
 import pytest
+import torch
 
+from _recording import to_recorded
 from dva import robots
 from dva.sim import load_model
 from dva.sim.model import FREE, PRISMATIC, REVOLUTE
+from dva.sim.published import INERTIA_CHOICES
 
 from .robots import DATA, recorded_model, write_crawler
 
+ROBOTS = ("cartpole_prev", "hopper", "cheetah", "ant")
 
-@pytest.mark.parametrize("name", ("cartpole_prev", "hopper"))
+
+@pytest.mark.parametrize("name", ROBOTS)
 def test_robot_equals_the_recorded_numbers(name: str):
-    data = np.load(DATA / f"{name}.npz")
+    recorded = np.load(DATA / f"{name}.npz")
     model = recorded_model(name)
     # The recorded cartpole has a fixed joint to the world, which we merge away.
-    moving = np.flatnonzero(data["model/joint_type"] != 3)
+    moving = np.flatnonzero(recorded["model/joint_type"] != 3)
     kinds = {0: PRISMATIC, 1: REVOLUTE, 4: FREE}
-    assert [kinds[t] for t in data["model/joint_type"][moving]] == list(model.link_joint)
-    np.testing.assert_allclose(model.link_axis, data["model/joint_axis"][moving])
-    np.testing.assert_allclose(model.link_mass, data["model/body_mass"][moving], rtol=1e-7)
-    np.testing.assert_allclose(model.link_com, data["model/body_com"][moving], atol=1e-8)
-    np.testing.assert_allclose(model.dof_armature, data["model/joint_armature"])
-    np.testing.assert_allclose(model.dof_damping, data["model/joint_target_kd"][moving])
-    np.testing.assert_allclose(model.dof_limit_stiffness, data["model/joint_limit_ke"][moving])
-    np.testing.assert_allclose(model.dof_limit_damping, data["model/joint_limit_kd"][moving])
-    assert list(np.flatnonzero(model.dof_action >= 0)) == list(data["model/action_dof"])
-    np.testing.assert_allclose(model.dof_gear[model.dof_action >= 0], data["model/action_scale"])
-    np.testing.assert_allclose(model.initial_q, data["model/initial_q"])
-    # The original's inertias are right only about y, which is all that a planar robot feels.
-    recorded = data["model/body_inertia"][moving][:, 1, 1]
-    np.testing.assert_allclose(model.link_inertia[:, 1, 1], recorded, rtol=1e-6)
+    assert [kinds[t] for t in recorded["model/joint_type"][moving]] == list(model.link_joint)
+
+    def close(ours, key: str, rows: Any = slice(None), rtol: float = 2e-7):
+        np.testing.assert_allclose(ours, recorded[f"model/{key}"][rows], rtol=rtol, atol=1e-8)
+
+    close(model.link_axis, "joint_axis", moving)
+    close(model.link_mass, "body_mass", moving, rtol=1e-12)
+    close(model.link_com, "body_com", moving)
+    close(model.link_inertia, "body_inertia", moving, rtol=1e-10)
+    close(model.dof_armature, "joint_armature")
+    # These have an entry for each link or coordinate, of which that of a free joint says nothing.
+    one = np.flatnonzero(model.link_joint != FREE)
+    dof, link = model.link_dof[one], moving[one]
+    coordinate = recorded["model/joint_q_start"][link]
+    close(model.dof_stiffness[dof], "joint_target_ke", link)
+    close(model.dof_damping[dof], "joint_target_kd", link)
+    close(model.dof_target[dof], "joint_target", coordinate)
+    close(model.dof_limit_stiffness[dof], "joint_limit_ke", link)
+    close(model.dof_limit_damping[dof], "joint_limit_kd", link)
+    lower, upper = np.clip(model.dof_limit[dof], -1e6, 1e6).T  # the recorded "no limit"
+    close(lower, "joint_limit_lower", coordinate)
+    close(upper, "joint_limit_upper", coordinate)
+    assert list(np.flatnonzero(model.dof_action >= 0)) == list(recorded["model/action_dof"])
+    close(model.dof_gear[recorded["model/action_dof"]], "action_scale")
+    start, _ = to_recorded(model, *(torch.tensor(x) for x in (model.initial_q, model.dof_armature)))
+    close(start.numpy(), "initial_q")
 
 
-def test_hopper_touches_the_ground_where_recorded():
-    data = np.load(DATA / "hopper.npz")
-    model = recorded_model("hopper")
-    rows = lambda link, point, radius: sorted(  # noqa: E731
-        (int(i), *np.round(p.astype(float), 6) + 0.0, round(float(r), 6))
-        for i, p, r in zip(link, point, radius, strict=True)
+@pytest.mark.parametrize("name", ("hopper", "cheetah", "ant"))
+def test_robot_touches_the_ground_where_recorded(name: str):
+    recorded = np.load(DATA / f"{name}.npz")
+    model = recorded_model(name)
+    rows = lambda *columns: sorted(  # noqa: E731
+        (
+            int(i),
+            *np.round(p.astype(float), 6) + 0.0,
+            round(float(r), 6),
+            *np.round(m.astype(float), 4),
+        )
+        for i, p, r, m in zip(*columns, strict=True)
     )
-    recorded = ("contact_body", "contact_point", "contact_dist")
-    assert rows(model.contact_link, model.contact_point, model.contact_radius) == rows(
-        *(data[f"model/{key}"] for key in recorded)
-    )
-    np.testing.assert_allclose(model.contact_material, data["model/contact_material"])
+    ours = (model.contact_link, model.contact_point, model.contact_radius, model.contact_material)
+    keys = ("contact_body", "contact_point", "contact_dist", "contact_material")
+    assert rows(*ours) == rows(*(recorded[f"model/{key}"] for key in keys))
+
+
+@pytest.mark.parametrize("name", ("cartpole", "hopper", "cheetah", "ant"))
+def test_physical_inertias_are_mujocos(name: str):
+    model = load_model(robots.mjcf_path(name))
+    m = mujoco.MjModel.from_xml_path(str(model.path))
+    for body in range(1, m.nbody):
+        link = model.body_link[body]
+        if link >= 0:
+            axes = np.zeros(9)
+            mujoco.mju_quat2Mat(axes, m.body_iquat[body])
+            axes = axes.reshape(3, 3)
+            tensor = axes @ np.diag(m.body_inertia[body]) @ axes.T
+            np.testing.assert_allclose(model.link_inertia[link], tensor, atol=1e-12)
+
+
+def test_published_inertias_are_wrong_where_a_geom_is_turned():
+    both = {kind: load_model(robots.mjcf_path("ant"), inertia=kind) for kind in INERTIA_CHOICES}
+    difference = both["physical"].link_inertia - both["published"].link_inertia
+    # About z, around which they are turned, all is well; the shoulders' errors add up in the torso.
+    np.testing.assert_allclose(difference[:, 2, 2], 0, atol=1e-8)
+    assert (np.abs(difference).max((1, 2)) > 0.01).all()
+    same = {kind: load_model(robots.mjcf_path("cartpole"), inertia=kind) for kind in both}
+    np.testing.assert_allclose(same["physical"].link_inertia, same["published"].link_inertia)
+
+
+def test_published_inertias_of_welded_bodies_are_merged(tmp_path):
+    path = write_crawler(tmp_path)
+    tensors = {"trunk": np.diag([1.0, 2.0, 3.0]), "head": np.diag([0.1, 0.2, 0.4])}
+    tensors |= {name: np.eye(3) for name in ("hip", "foot")}
+    bodies = {name: tensor.tolist() for name, tensor in tensors.items()}
+    (tmp_path / "crawler.inertia.json").write_text(json.dumps({"source": "-", "bodies": bodies}))
+    model, physical = load_model(path, inertia="published"), load_model(path)
+    np.testing.assert_array_equal(model.link_com, physical.link_com)
+    m = mujoco.MjModel.from_xml_path(str(path))
+    masses = m.body_mass[1:3]
+    reduced = masses.prod() / masses.sum()
+    offset = m.body("head").pos  # both geoms are at their body's origin
+    steiner = reduced * (offset @ offset * np.eye(3) - np.outer(offset, offset))
+    turn = np.zeros(9)
+    mujoco.mju_quat2Mat(turn, m.body("head").quat)
+    turn = turn.reshape(3, 3)
+    expected = tensors["trunk"] + turn @ tensors["head"] @ turn.T + steiner
+    np.testing.assert_allclose(model.link_inertia[0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, 'no published inertias.*inertia="physical"'),
+        ("[1", "cannot be read"),
+        ('{"bodies": {"trunk": [[1]]}}', "those with mass in crawler.xml are"),
+        (json.dumps({"bodies": dict.fromkeys(("trunk", "head", "hip", "foot"), [[1]])}),
+         "symmetric 3 x 3"),
+    ],
+)  # fmt: skip
+def test_bad_published_inertias_are_refused(tmp_path, text: str | None, message: str):
+    path = write_crawler(tmp_path)
+    if text is not None:
+        (tmp_path / "crawler.inertia.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_model(path, inertia="published")
+    with pytest.raises(ValueError, match="inertia is 'guessed'; allowed: physical, published"):
+        load_model(path, inertia="guessed")
 
 
 def test_welded_bodies_are_merged(tmp_path):

@@ -15,6 +15,7 @@ import mujoco
 import numpy as np
 
 from dva.sim.model import FREE, PRISMATIC, REVOLUTE, Model
+from dva.sim.published import INERTIA_CHOICES, read_inertias
 
 __all__ = ["load_model"]
 
@@ -30,7 +31,7 @@ Pose = tuple[np.ndarray, np.ndarray]
 """Position (3,) and quaternion (w, x, y, z), MuJoCo's order, used only while importing."""
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | Path, inertia: str = "physical") -> Model:
     """Reads an MJCF file into a `Model`.
 
     Joints may be free (on a body of the world), hinge and slide, several to a body; bodies without
@@ -40,13 +41,18 @@ def load_model(path: str | Path) -> Model:
 
     Args:
         path: MJCF file.
+        inertia: "physical" takes the bodies' inertias from the MJCF; "published" takes those of the
+            file `<name>.inertia.json` beside it (masses and centres of mass stay).
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such MJCF file.
         ValueError: MuJoCo cannot compile the file, or it holds something that is not simulated
-            (ball joints, tendons, equality constraints, actuators other than motors, ...).
+            (ball joints, tendons, equality constraints, actuators other than motors, ...);
+            `inertia` is unknown, or the robot has no published ones.
     """
     path = Path(path)
+    if inertia not in INERTIA_CHOICES:
+        raise ValueError(f"inertia is {inertia!r}; allowed: {', '.join(INERTIA_CHOICES)}.")
     if not path.is_file():
         raise FileNotFoundError(f"No MJCF file at {path}.")
     try:
@@ -54,7 +60,8 @@ def load_model(path: str | Path) -> Model:
     except ValueError as error:
         raise ValueError(f"MuJoCo cannot compile {path}: {error}") from error
     _refuse_unsupported(compiled, path)
-    return _Builder(compiled, path).build()
+    published = read_inertias(path, compiled) if inertia == "published" else {}
+    return _Builder(compiled, path, published).build()
 
 
 def _refuse_unsupported(m: mujoco.MjModel, path: Path) -> None:
@@ -90,8 +97,8 @@ class _Link:
 class _Builder:
     """Walks the compiled bodies in order and collects links, contacts and dof parameters."""
 
-    def __init__(self, m: mujoco.MjModel, path: Path):
-        self.m, self.path = m, path
+    def __init__(self, m: mujoco.MjModel, path: Path, published: dict[int, np.ndarray]):
+        self.m, self.path, self.published = m, path, published
         self.links: list[_Link] = []
         self.body_link = [-1]
         self.body_frame: list[Pose] = [_IDENTITY]
@@ -169,8 +176,11 @@ class _Builder:
     def _add_mass(self, index: int, frame: Pose, body: int) -> None:
         m, link = self.m, self.links[index]
         position, quaternion = _compose(frame, (m.body_ipos[body], m.body_iquat[body]))
-        rotation = _matrix(quaternion)
-        inertia = rotation @ np.diag(m.body_inertia[body]) @ rotation.T
+        if body in self.published:
+            rotation, inertia = _matrix(frame[1]), self.published[body]
+        else:
+            rotation, inertia = _matrix(quaternion), np.diag(m.body_inertia[body])
+        inertia = rotation @ inertia @ rotation.T
         mass = link.mass + m.body_mass[body]
         com = (link.mass * link.com + m.body_mass[body] * position) / mass
         link.inertia = (

@@ -4,8 +4,8 @@
 A control step is a fixed sequence of small launches (`schedule.py`), recorded once and replayed.
 Spatial vectors are pairs (angular, linear) of 3-vectors in world axes at the environment's
 `origin`, where the twists and wrenches of different links simply add. The origin is where the root
-was at the start of the control step, on the ground for a robot that touches it: the motion does not
-depend on it, float32 accuracy does.
+was at the start of the control step (`origin_coordinates` in `workspace.py` says precisely): the
+motion does not depend on it, float32 accuracy does.
 
 Axes of the arrays: e environment, k substep, g mass matrix (one for several substeps), i link,
 d dof, c contact.
@@ -300,25 +300,23 @@ def build_kernels(real: Any) -> SimpleNamespace:
 
     @forward_kernel
     def adjoint_invert(
-        g: int, num_dofs: int, inverse: reals4, adj_inverse: reals4, adj_factor: reals4,
+        k: int, end: int, g: int, pair_i: ints, pair_j: ints, qdd: reals3, adj_tau: reals3,
         adj_mass_matrix: reals4,
     ):  # fmt: skip
-        """Adjoint of `invert`: with X the inverse, H_bar = -X X_bar X, in the lower triangle."""
-        e = wp.tid()
-        for i in range(num_dofs):
-            for j in range(num_dofs):
-                value = real(0.0)
-                for k in range(num_dofs):
-                    value += adj_inverse[e, g, i, k] * inverse[e, g, k, j]
-                adj_factor[e, g, i, j] = value
-        for i in range(num_dofs):
-            for j in range(i + 1):
-                lower = real(0.0)
-                upper = real(0.0)
-                for k in range(num_dofs):
-                    lower -= inverse[e, g, i, k] * adj_factor[e, g, k, j]
-                    upper -= inverse[e, g, j, k] * adj_factor[e, g, k, i]
-                adj_mass_matrix[e, g, i, j] = wp.where(i == j, lower, lower + upper)
+        """Adjoint of H -> qdd = H^-1 tau in substeps k to end: H_bar = -sum tau_bar qdd^T.
+
+        With tau_bar = H^-1 qdd_bar, that of `accelerate`. Rounding errors are smaller than on the
+        way over the gradient of the inverse, and only the entries that are not zero are formed.
+        """
+        e, p = wp.tid()
+        i = pair_i[p]
+        j = pair_j[p]
+        total = real(0.0)
+        for s in range(k, end):
+            total -= adj_tau[e, s, j] * qdd[e, s, i]
+            if i != j:
+                total -= adj_tau[e, s, i] * qdd[e, s, j]
+        adj_mass_matrix[e, g, j, i] = total
 
     # --- forces ---------------------------------------------------------------------------------
 
@@ -420,8 +418,8 @@ def build_kernels(real: Any) -> SimpleNamespace:
     def adjoint_row_product(
         e: int, k: int, g: int, i: int, num_dofs: int, inverse: reals4, tau: reals3, adj_ret: real
     ):
+        # The inverse's own gradient is left to `adjoint_invert`.
         for j in range(num_dofs):
-            wp.adjoint[inverse][e, g, i, j] += adj_ret * tau[e, k, j]
             wp.adjoint[tau][e, k, j] += adj_ret * inverse[e, g, i, j]
 
     @kernel

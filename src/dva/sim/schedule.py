@@ -150,7 +150,8 @@ def backward_program(
         for k in reversed(range(step.substeps)):
             for name, per, scalars in reversed(_substep(k, step, h)):
                 if name == "invert":
-                    yield bind("adjoint_invert", per, **scalars)
+                    end = min(k + step.mass_matrix_interval, step.substeps)
+                    yield bind("adjoint_invert", "pairs", k=k, end=end, **scalars)
                 else:
                     yield bind(name, per, adjoint=True, **scalars)
         yield bind("enter", "links", adjoint=True)

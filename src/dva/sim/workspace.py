@@ -149,17 +149,18 @@ class Workspace:
 def origin_coordinates(model: Model) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
     """Chooses the origin of twists and wrenches: where the root stands.
 
-    The root is carried by the position of a free joint, or by the leading slides of a planar robot.
-    A robot that touches the ground has its origin on the ground below the root, since rounding
-    errors of heights are then smallest at the contacts, whose stiffness multiplies them.
+    A free root is the origin itself: its twist is then its own velocity, and lever arms are short,
+    so that little cancels in the mass matrix. The root of a planar robot is carried by its leading
+    slides; if it touches the ground, its origin is on the ground below, since rounding errors of
+    heights are then smallest at the contacts, whose stiffness multiplies them.
 
     Returns:
         A fixed point (3,), and a list of (index into `joint_q`, direction (3,)) to add to it.
     """
-    mask = np.array([1.0, 1.0, 0.0 if model.num_contacts else 1.0])
     if model.link_joint[0] == FREE:
         start = int(model.link_coordinate[0])
-        return np.zeros(3), [(start + j, np.eye(3)[j]) for j in range(3) if mask[j]]
+        return np.zeros(3), [(start + j, np.eye(3)[j]) for j in range(3)]
+    mask = np.array([1.0, 1.0, 0.0 if model.num_contacts else 1.0])
     point, carriers = np.zeros(3), []
     for i in range(model.num_links):
         turned = not np.allclose(model.link_frame[i, 3:6], 0)

@@ -23,6 +23,7 @@ class Cartpole(Task):
     name: str = "cartpole"
     description: str = "swing a pole up by moving the cart it hangs from, and keep it up"
     robot: str = "cartpole"
+    inertia: str = "published"
     episode_length: int = 240
     substeps: int = 4
     mass_matrix_interval: int = 4

@@ -69,7 +69,7 @@ class VectorEnv:
         self.stochastic_start = stochastic_start
         self.final_pixels = final_pixels and pixels
         self.nan_guard = False
-        self.model = load_model(task.mjcf)
+        self.model = load_model(task.mjcf, inertia=task.inertia)
         self.action_size = self.model.num_actions
         self.state_size = self._check_task()
 

@@ -24,6 +24,7 @@ class Hopper(Task):
     name: str = "hopper"
     description: str = "hop forward on one leg, in a plane"
     robot: str = "hopper"
+    inertia: str = "published"
     episode_length: int = 1000
     substeps: int = 16
     mass_matrix_interval: int = 16

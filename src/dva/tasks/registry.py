@@ -1,5 +1,6 @@
 """The list of tasks: every file of this room puts its task here, and so may a user's own file."""
 
+import dataclasses
 import difflib
 import importlib
 import pkgutil
@@ -92,6 +93,7 @@ def make(
     threads: int | None = None,
     simulator: SimulatorProtocol | None = None,
     camera: CameraProtocol | None = None,
+    inertia: str | None = None,
 ) -> VectorEnv:
     """Makes an environment of `num_envs` robots from a task's name (or a `Task`).
 
@@ -110,6 +112,7 @@ def make(
         threads: CPU threads of simulator and camera; None lets them choose.
         simulator: stands in for `dva.sim.Simulator`.
         camera: stands in for `dva.sensors.Camera`; must give frames of `image_size`.
+        inertia: "physical" or "published" inertia tensors of the robot; None: as the task says.
 
     Returns:
         The environment; call `reset()` first.
@@ -120,6 +123,8 @@ def make(
     """
     if isinstance(task, str):
         task = get(task)
+    if inertia is not None and isinstance(task, Task):
+        task = dataclasses.replace(task, inertia=inertia)
     return VectorEnv(
         task,
         num_envs,

@@ -14,7 +14,7 @@ import torch
 from dva import robots
 from dva.sensors import Scene, View
 
-__all__ = ["Task", "uniform"]
+__all__ = ["Task", "constant", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ class Task(ABC):
     """One line for lists."""
     robot: str = ""
     """A robot of `dva.robots`, or the path of an MJCF file (ending in .xml)."""
+    inertia: str = "physical"
+    """The robot's inertia tensors: "physical", from its MJCF, or "published", from the file
+    `<robot>.inertia.json` beside it (the tasks of the paper use these)."""
     episode_length: int = 1000
     """Control steps after which an episode is truncated."""
     control_dt: float = 1 / 60
@@ -144,10 +147,15 @@ def uniform(
         (n, len(middle)) float32.
     """
     unit = torch.rand((n, len(middle)), generator=generator, device=device)
-    return _constant(middle, device) + half_range * (2.0 * unit - 1.0)
+    return constant(middle, device) + half_range * (2.0 * unit - 1.0)
 
 
 @cache
-def _constant(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
-    # Kept, because a copy to a CUDA device makes the host wait.
-    return torch.tensor(values, device=device)
+def constant(
+    values: tuple[float, ...], device: torch.device, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    """Makes a vector (len(values),) once and keeps it; do not write to it.
+
+    Kept, because a copy to a CUDA device makes the host wait.
+    """
+    return torch.tensor(values, device=device, dtype=dtype)
