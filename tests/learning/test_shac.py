@@ -15,6 +15,7 @@ SMALL: dict[str, Any] = {
     "num_envs": 4, "horizon": 6, "iterations": 20, "actor_hidden": (16,), "critic_hidden": (16,),
     "critic_iterations": 2, "observe": "state",
 }  # fmt: skip
+BOTH: list[tuple[Any, Any]] = [(SHAC, ShacConfig), (DVA, DvaConfig)]
 
 
 def parameter_gradient(learner: Learner) -> torch.Tensor:
@@ -54,7 +55,7 @@ def test_last_step_of_a_horizon_has_nothing_to_decouple() -> None:
     # With a horizon of one step no state of the rollout depends on the policy before it acts.
     configs = {"horizon": 1, "num_envs": 4, "observe": "state"}
     gradients = []
-    for kind, config in ((SHAC, ShacConfig), (DVA, DvaConfig)):
+    for kind, config in BOTH:
         learner = kind(PointMass(4), config(**{**SMALL, **configs}), seed=3)
         learner.iterate()
         gradients.append(parameter_gradient(learner))
@@ -63,7 +64,7 @@ def test_last_step_of_a_horizon_has_nothing_to_decouple() -> None:
 
 def test_full_gradient_differs_from_the_decoupled_one() -> None:
     gradients = []
-    for kind, config in ((SHAC, ShacConfig), (DVA, DvaConfig)):
+    for kind, config in BOTH:
         learner = kind(PointMass(4), config(**SMALL), seed=3)
         learner.iterate()
         gradients.append(parameter_gradient(learner))
@@ -71,7 +72,7 @@ def test_full_gradient_differs_from_the_decoupled_one() -> None:
     assert 0.3 < similarity < 0.9999
 
 
-@pytest.mark.parametrize(("kind", "config"), [(SHAC, ShacConfig), (DVA, DvaConfig)])
+@pytest.mark.parametrize(("kind", "config"), BOTH)
 def test_trains_on_the_simulator_without_a_camera(kind: Any, config: Any) -> None:
     env = dva.make("cartpole", num_envs=4, pixels=False, device="cpu")
     learner = kind(env, config(**SMALL), seed=0)

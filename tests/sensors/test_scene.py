@@ -82,3 +82,8 @@ def test_view_refuses_what_cannot_be_rendered(change: dict[str, Any], message: s
 def test_scene_refuses_what_cannot_be_rendered(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Scene(**change)
+
+
+def test_views_may_be_given_in_whole_numbers() -> None:
+    whole = View(eye=(0, -2, 1), target=(0, 0, 1))
+    np.testing.assert_allclose(whole.rotation, View((0.0, -2.0, 1.0), (0.0, 0.0, 1.0)).rotation)

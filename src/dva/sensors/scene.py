@@ -69,7 +69,7 @@ class View:
     def rotation(self) -> np.ndarray:
         """Is the camera's rotation (3, 3): columns are its right, up and backward axes in the world
         frame."""
-        backward = np.subtract(self.eye, self.target)
+        backward = np.subtract(self.eye, self.target, dtype=float)
         backward /= np.linalg.norm(backward)
         up = np.array([0.0, 0.0, 1.0])
         if abs(backward[2]) > 1.0 - 1e-6:  # looking straight down or up: "up" in the picture is y

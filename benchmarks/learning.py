@@ -1,0 +1,70 @@
+"""Collects training runs: time and environment steps to given returns, and the final evaluations.
+
+    dva train cartpole --preset cpu --seed 0 --run-dir runs/s0
+    python benchmarks/learning.py runs/s0 runs/s1 runs/s2 --returns 1500 1800 --save FILE.json
+
+Returns on the way are those of training (the mean over the last finished episodes, with exploration
+noise); the final one is the evaluation of the deterministic policy.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from _results import report
+from dva.runs import Run
+
+CURVE_POINTS = 50
+
+
+def collect(path: Path, returns: list[float]) -> dict[str, Any]:
+    """Summarises one run."""
+    run = Run.open(path)
+    rows = run.metrics()
+    evaluation = json.loads(run.evaluation_path.read_text()) if run.evaluation_path.exists() else {}
+    reached = {}
+    for value in returns:
+        row = next((row for row in rows if (row["return"] or 0.0) >= value), None)
+        reached[f"{value:g}"] = row and {
+            "wall_time_s": round(row["wall_time"], 1),
+            "env_steps": row["env_steps"],
+        }
+    kept = rows[:: max(1, len(rows) // CURVE_POINTS)]
+    return {
+        "task": run.config.task,
+        "algo": run.config.algo,
+        "observe": getattr(run.config.learner, "observe", "pixels"),
+        "preset": run.config.preset,
+        "seed": run.config.seed,
+        "iterations": rows[-1]["iteration"],
+        "env_steps": rows[-1]["env_steps"],
+        "wall_time_s": round(rows[-1]["wall_time"], 1),
+        "evaluation_mean": evaluation.get("mean"),
+        "evaluation_std": evaluation.get("std"),
+        "evaluation_episodes": evaluation.get("episodes"),
+        "reached": reached,
+        "peak_memory_mb": rows[-1]["peak_memory_mb"],
+        "median_steps_per_s": round(statistics.median(row["steps_per_second"] for row in rows)),
+        "curve": {
+            "wall_time_s": [round(row["wall_time"], 1) for row in kept],
+            "env_steps": [row["env_steps"] for row in kept],
+            "return": [row["return"] and round(row["return"], 1) for row in kept],
+        },
+    }
+
+
+def main() -> None:
+    """Parses the command line, collects and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
+    parser.add_argument("--returns", nargs="*", type=float, default=[], help="returns to look for")
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
+    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    args = parser.parse_args()
+    report([collect(path, args.returns) for path in args.runs], args.json, args.save)
+
+
+if __name__ == "__main__":
+    main()
