@@ -11,8 +11,8 @@ __version__ = "0.1.0"
 
 if "OMP_WAIT_POLICY" not in os.environ:
     # After each operation torch's threads wait for the next by spinning, for a millisecond by
-    # default. That takes the cores from the threads that simulate and render. The runtime reads this
-    # when torch is loaded, so it helps where dva is imported first.
+    # default. That takes the cores from the threads that simulate and render. The runtime reads
+    # this when torch is loaded, so it helps where dva is imported first.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
