@@ -1,7 +1,7 @@
 """Times the simulator: one training horizon forward and backward, without cameras or networks.
 
-    python benchmarks/simulator.py hopper --threads 1
-    python benchmarks/simulator.py cartpole --sweep --json
+    python benchmarks/simulator.py hopper
+    python benchmarks/simulator.py cartpole humanoid --threads 2 --sweep --json
 
 One row per number of environments: task, num_envs, horizon, threads, device, the median seconds of
 the forward and of the backward pass over the horizon, their smallest values, environment steps a
@@ -62,7 +62,7 @@ def measure(task_name: str, args: argparse.Namespace, num_envs: int) -> dict[str
         "forward_min_s": round(min(forward), 5),
         "backward_min_s": round(min(backward), 5),
         "env_steps_per_s": round(num_envs * args.horizon / total),
-        "peak_memory_mb": round(_peak_memory(device) - before, 1),
+        "peak_memory_mb": None if before is None else round(_peak_memory(device) - before, 1),
     }
 
 
@@ -86,15 +86,15 @@ def _synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _reset_peak_memory(device: torch.device) -> float:
-    """Starts measuring peak memory, in MB; returns what is in use already."""
+def _reset_peak_memory(device: torch.device) -> float | None:
+    """Starts measuring peak memory, in MB; returns what is in use already, None where unknown."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device) / 2**20
-    clear = Path("/proc/self/clear_refs")
-    if clear.exists():
-        clear.write_text("5")  # resets the high-water mark of this process
+    if not _STATUS.exists():
+        return None
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark of this process
     return _status_mb("VmRSS")
 
 
@@ -105,8 +105,6 @@ def _peak_memory(device: torch.device) -> float:
 
 
 def _status_mb(key: str) -> float:
-    if not _STATUS.exists():
-        return float("nan")
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(key))
     return int(line.split()[1]) / 1024
 
@@ -118,15 +116,14 @@ def main() -> None:
     parser.add_argument("--num-envs", type=int, default=64)
     parser.add_argument("--horizon", type=int, default=32)
     parser.add_argument("--sweep", action="store_true", help=f"num_envs over {SWEEP}")
-    parser.add_argument("--threads", type=int, default=None, help="default: torch's threads")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--state-storage", choices=("full", "recompute"), default="full")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
     parser.add_argument("--save", type=Path, help="also keep the rows in this file")
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads)
     sizes = SWEEP if args.sweep else (args.num_envs,)
     rows = [measure(name, args, num_envs) for name in args.task for num_envs in sizes]
     report(rows, args.json, args.save)

@@ -71,7 +71,13 @@ def _without_contacts(model: Model) -> Model:
 
 
 @pytest.mark.parametrize(
-    "option", [{"state_storage": "recompute"}, {"capture": False}, {"threads": 3}]
+    "option",
+    [
+        {"state_storage": "recompute"},
+        {"capture": False},
+        {"threads": 3},
+        {"threads": 3, "state_storage": "recompute"},
+    ],
 )
 def test_options_do_not_change_results(option: dict[str, Any]):
     model = load_model(robots.mjcf_path("hopper"))

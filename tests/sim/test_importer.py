@@ -170,6 +170,7 @@ HINGE = "<joint name='j' type='hinge'/>"
               "<geom type='ellipsoid' size='1 1 2'/>"), "Allowed: sphere, capsule, box"),
         (mjcf(HINGE + GEOM, "<actuator><position joint='j'/></actuator>"), "not a motor"),
         (mjcf(HINGE + GEOM, "<actuator><motor joint='j'/></actuator>"), 'ctrlrange="-1 1"'),
+        (mjcf(HINGE.replace("/>", " frictionloss='1'/>") + GEOM), "frictionloss, which is not"),
         ("<mujoco><worldbody>", "MuJoCo cannot compile"),
     ],
 )  # fmt: skip

@@ -36,7 +36,7 @@ CHAIN = """
 """
 
 
-@pytest.fixture(params=("cartpole", "hopper", "cheetah", "ant", "crawler"))
+@pytest.fixture(params=("cartpole", "hopper", "cheetah", "ant", "humanoid", "anymal", "crawler"))
 def model(request, tmp_path) -> Model:
     if request.param == "crawler":
         return load_model(write_crawler(tmp_path))

@@ -18,6 +18,7 @@ MODEL = load_model(robots.mjcf_path("cartpole"))
         ({"substeps": 0, "mass_matrix_interval": 1}, "substeps is 0"),
         ({"substeps": 4, "mass_matrix_interval": 5}, "1 to substeps"),
         ({"control_dt": 0.0}, "must be positive"),
+        ({"threads": 0}, "threads is 0"),
         ({"dtype": torch.float16}, "torch.float32 and torch.float64"),
         ({"state_storage": "disk"}, "'full', 'recompute'"),
     ],

@@ -7,9 +7,7 @@ which threads render side by side.
 
 import contextlib
 import functools
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +15,10 @@ import mujoco_warp as mjw
 import torch
 import warp as wp
 
+from dva.sensors import arguments
 from dva.sensors.kernels import follow_mount, unpack_depth, unpack_rgb, unpack_segmentation
 from dva.sensors.scene import CAMERA, FLOOR, WALL, Scene, View, compose_scene
-from dva.sim import Model, start_warp, to_mujoco
+from dva.sim import Model, indexed_device, run_side_by_side, start_warp, to_mujoco
 
 OUTPUTS = ("rgb", "depth", "segmentation")
 """What a camera can give."""
@@ -62,17 +61,15 @@ class Camera:
         threads: int | None = None,
         samples: int = 1,
     ) -> None:
-        self.num_envs = _positive("num_envs", num_envs)
-        self.image_size = _image_size(image_size)
+        self.num_envs = arguments.at_least_one("num_envs", num_envs)
+        self.image_size = arguments.image_size(image_size)
         self.outputs = _outputs(outputs)
         start_warp()
-        self.device = torch.device(device)
-        if self.device.type == "cuda" and self.device.index is None:
-            self.device = torch.device("cuda", torch.cuda.current_device())
+        self.device = indexed_device(device)
         if threads is None:
             threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        self.threads = min(_positive("threads", threads), self.num_envs)
-        if _positive("samples", samples) > 1 and "rgb" not in self.outputs:
+        self.threads = min(arguments.at_least_one("threads", threads), self.num_envs)
+        if arguments.at_least_one("samples", samples) > 1 and "rgb" not in self.outputs:
             raise ValueError(
                 f'samples is {samples}, but only "rgb" is averaged: use 1 or add "rgb" to outputs.'
             )
@@ -119,10 +116,7 @@ class Camera:
         with self._warp_scope():
             # the first pass compiles kernels, which threads must not do side by side
             if self._compiled:
-                pending = [_pool().submit(job) for job in jobs[1:]]
-                jobs[0]()
-                for future in pending:
-                    future.result()
+                run_side_by_side(jobs)
             else:
                 for job in jobs:
                     job()
@@ -239,28 +233,6 @@ class _Shard:
     data: Any
     context: Any
     qpos: torch.Tensor
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    """Holds the threads that all cameras of the process share."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dva-camera")
-
-
-def _positive(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} is {value!r}; give a whole number of at least 1.")
-    return value
-
-
-def _image_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(size) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in size):
-        raise ValueError(
-            f"image_size is {image_size!r}; give a side in pixels such as 84, or (height, width), "
-            "both at least 1."
-        )
-    return size[0], size[1]
 
 
 def _outputs(outputs: Sequence[str]) -> tuple[str, ...]:

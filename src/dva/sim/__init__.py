@@ -11,6 +11,14 @@ from dva.sim.coordinates import to_mujoco
 from dva.sim.importer import load_model
 from dva.sim.model import Model
 from dva.sim.simulator import Simulator
-from dva.sim.warp_runtime import start_warp
+from dva.sim.warp_runtime import indexed_device, run_side_by_side, start_warp
 
-__all__ = ["Model", "Simulator", "load_model", "start_warp", "to_mujoco"]
+__all__ = [
+    "Model",
+    "Simulator",
+    "indexed_device",
+    "load_model",
+    "run_side_by_side",
+    "start_warp",
+    "to_mujoco",
+]

@@ -68,6 +68,14 @@ def _refuse_unsupported(m: mujoco.MjModel, path: Path) -> None:
     for count, what in ((m.neq, "equality constraints"), (m.ntendon, "tendons")):
         if count:
             raise ValueError(f"{path} has {count} {what}, which are not simulated: remove them.")
+    for values, what, fix in (
+        (m.dof_frictionloss, "frictionloss", "Use damping"),
+        (m.body_gravcomp, "gravcomp", "Remove it"),
+        (m.jnt_actfrclimited, "actuatorfrcrange", "Remove it and choose the motors' gear"),
+        (m.actuator_forcelimited, "forcerange", "Remove it and choose the motors' gear"),
+    ):
+        if np.any(values):
+            raise ValueError(f"{path} has {what}, which is not simulated. {fix}.")
     if m.nv == 0:
         raise ValueError(f"{path} has no joint, so there is nothing to simulate: add a joint.")
     for j in range(m.njnt):

@@ -1,5 +1,6 @@
 """The order in which a control step launches its kernels, forward and backward."""
 
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,9 @@ import warp as wp
 from dva.sim.workspace import StepSize
 
 __all__ = ["Program", "backward_program", "forward_program", "pose_program"]
+
+_CAPTURING = threading.Lock()
+"""On a CPU, Warp captures one graph at a time in a process."""
 
 
 class Program:
@@ -22,7 +26,7 @@ class Program:
         self._graph: Any = None
         self._commands: list[Any] = []
         if capture:
-            with wp.ScopedCapture(device=device, force_module_load=False) as scope:
+            with _CAPTURING, wp.ScopedCapture(device=device, force_module_load=False) as scope:
                 for launch in launches:
                     wp.launch(**launch, device=device)
             self._graph = scope.graph

@@ -1,8 +1,7 @@
 """Steps many environments at once, differentiably, from torch."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +13,7 @@ from dva.sim.kernels import build_kernels
 from dva.sim.model import Model
 from dva.sim.quaternions import multiply, rotate
 from dva.sim.schedule import Program, backward_program, forward_program, pose_program
-from dva.sim.warp_runtime import start_warp
+from dva.sim.warp_runtime import indexed_device, run_side_by_side, start_warp
 from dva.sim.workspace import StepSize, Workspace, model_arguments, origin_coordinates
 
 __all__ = ["Simulator"]
@@ -70,7 +69,9 @@ class Simulator:
         if state_storage not in ("full", "recompute"):
             raise ValueError(f"state_storage is {state_storage!r}; allowed: 'full', 'recompute'.")
         self.model, self.num_envs, self.dtype = model, num_envs, dtype
-        self.device = torch.device(device)
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}; at least 1 is needed, or None.")
+        self.device = indexed_device(device)
         start_warp()
         self.step_size = StepSize(control_dt, substeps, mass_matrix_interval or substeps)
         self.state_storage, self.capture = state_storage, capture
@@ -80,7 +81,6 @@ class Simulator:
         self._shards = [
             _Shard(self, slice(int(a), int(b))) for a, b in zip(bounds, bounds[1:], strict=False)
         ]
-        self._pool = ThreadPoolExecutor(len(self._shards)) if len(self._shards) > 1 else None
         point, carriers = origin_coordinates(model)
         self._origin_point = torch.tensor(point, dtype=dtype, device=self.device)
         self._origin_carriers = [
@@ -161,23 +161,17 @@ class Simulator:
             origin += joint_q[:, coordinate, None] * axis
         return origin
 
-    def map_shards(self, function: Callable[["_Shard"], None]) -> None:
-        """Calls `function(shard)` for every shard, in parallel where there are several."""
-        if self._pool is None:
-            function(self._shards[0])
-        else:
-            list(self._pool.map(function, self._shards))
-
     def _check(self, tensor: torch.Tensor, name: str, width: int) -> None:
         if tensor.shape != (self.num_envs, width):
             raise ValueError(
                 f"{name} has shape {tuple(tensor.shape)}; expected (num_envs, {width}) = "
                 f"({self.num_envs}, {width})."
             )
-        if tensor.dtype != self.dtype or tensor.device.type != self.device.type:
+        if tensor.dtype != self.dtype or tensor.device != self.device:
             raise ValueError(
                 f"{name} is {tensor.dtype} on {tensor.device}; expected {self.dtype} on "
-                f"{self.device}. Convert it with .to({str(self.dtype)!r}, ...)."
+                f"{self.device}. Convert it with .to(device={str(self.device)!r}, "
+                f"dtype={self.dtype})."
             )
 
 
@@ -222,11 +216,13 @@ class _Shard:
         self._free: list[_Recorded] = []
         self._scratch = _Recorded(self, None)
         arguments = self._model | self._scratch.workspace.arguments
-        self._poses = pose_program(self._device, self._kernels, self._sizes, arguments)
+        self._poses = pose_program(
+            self._device, self._kernels, self._sizes, arguments, simulator.capture
+        )
 
-    def new_workspace(self) -> Workspace:
+    def new_workspace(self, adjoint: bool = False) -> Workspace:
         sim = self._simulator
-        return Workspace(sim.model, sim.step_size, self.num_envs, sim.dtype, sim.device)
+        return Workspace(sim.model, sim.step_size, self.num_envs, sim.dtype, sim.device, adjoint)
 
     def record_forward(self, workspace: Workspace) -> Program:
         arguments = self._model | workspace.arguments
@@ -244,11 +240,15 @@ class _Shard:
 
     @cached_property
     def _adjoint(self) -> Workspace:
-        return self.new_workspace()
+        return self.new_workspace(adjoint=True)
 
     @cached_property
     def _recompute(self) -> _Recorded:
         return _Recorded(self, self._adjoint)
+
+    def prepare_backward(self, recompute: bool) -> None:
+        """Makes what a backward pass needs in the caller's thread: recording is not for many."""
+        _ = self._recompute if recompute else self._adjoint
 
     def lease(self) -> _Lease:
         """Takes a workspace that stays untouched until the lease ends."""
@@ -312,22 +312,24 @@ class _ControlStep(torch.autograd.Function):
             next_q[shard.envs] = arrays["next_q"]
             next_qd[shard.envs] = arrays["next_qd"]
 
-        sim.map_shards(run)
+        run_side_by_side([partial(run, shard) for shard in sim._shards])
         if any(ctx.needs_input_grad):
             finite = next_q.isfinite().all(1) & next_qd.isfinite().all(1)
             ctx.sim, ctx.leases = sim, leases
-            ctx.save_for_backward(*values, finite)
+            ctx.save_for_backward(finite, *(() if keep else values))
         return next_q, next_qd
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         sim: Simulator = ctx.sim
-        *values, finite = ctx.saved_tensors
-        inputs = tuple(values)
+        finite, *inputs = ctx.saved_tensors
         finite = finite[:, None]
         grad_q, grad_qd = (g.where(finite, 0.0) for g in gradients)
-        results = tuple(torch.empty_like(value) for value in inputs[:3])
+        action = grad_q.new_empty(sim.num_envs, sim.model.num_actions)
+        results = (torch.empty_like(grad_q), torch.empty_like(grad_qd), action)
+        for shard in sim._shards:
+            shard.prepare_backward(recompute=bool(inputs))
 
         def run(shard: _Shard) -> None:
             lease = ctx.leases[shard.envs.start]
@@ -335,5 +337,5 @@ class _ControlStep(torch.autograd.Function):
             for result, name in zip(results, ("joint_q", "joint_qd", "action"), strict=True):
                 result[shard.envs] = arrays[name][:, : result.shape[1]]
 
-        sim.map_shards(run)
+        run_side_by_side([partial(run, shard) for shard in sim._shards])
         return None, *(result.where(finite, 0.0) for result in results)

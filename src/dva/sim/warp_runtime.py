@@ -1,13 +1,15 @@
-"""Starts Warp quietly."""
+"""Starts Warp quietly, names its devices, and runs jobs side by side on a CPU."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 import warp as wp
 
-__all__ = ["start_warp"]
+__all__ = ["indexed_device", "run_side_by_side", "start_warp"]
 
 
 def start_warp() -> None:
@@ -22,6 +24,30 @@ def start_warp() -> None:
     else:
         with _without_native_messages():
             wp.init()
+
+
+def indexed_device(device: str | torch.device) -> torch.device:
+    """Returns the device with its index: Warp knows no "cuda" without a number."""
+    device = torch.device(device)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def run_side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
+    """Runs jobs on the threads that the process keeps for this, the first on the caller's.
+
+    A Warp launch on a CPU uses one core and lets other Python threads run meanwhile.
+    """
+    pending = [_pool().submit(job) for job in jobs[1:]]
+    jobs[0]()
+    for future in pending:
+        future.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dva")
 
 
 @contextmanager

@@ -15,6 +15,9 @@ __all__ = ["StepSize", "Workspace", "model_arguments", "origin_coordinates"]
 _ALIGNMENT = 64
 """bytes; arrays in a block start at cache lines."""
 
+_WITHOUT_ADJOINT = ("factor", "inverse", "origin")
+"""Arrays that no kernel writes a gradient to."""
+
 
 @dataclass(frozen=True)
 class StepSize:
@@ -128,12 +131,20 @@ class Workspace:
     """
 
     def __init__(
-        self, model: Model, step: StepSize, num_envs: int, dtype: torch.dtype, device: torch.device
+        self,
+        model: Model,
+        step: StepSize,
+        num_envs: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        adjoint: bool = False,
     ):
         real = wp.dtype_from_torch(dtype)
         align = _ALIGNMENT // dtype.itemsize
         parts, size = {}, 0
         for name, (element, shape) in _layout(model, step, real, num_envs).items():
+            if adjoint and name in _WITHOUT_ADJOINT:
+                continue
             full = (*shape, *getattr(element, "_shape_", ()))
             parts[name] = (element, full, size)
             size += -(-math.prod(full) // align) * align
