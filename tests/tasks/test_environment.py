@@ -1,6 +1,7 @@
 """Stepping, restarting, gradients and states of the vector environment."""
 
 import dataclasses
+import weakref
 
 import pytest
 import torch
@@ -256,10 +257,17 @@ def test_non_finite_reward_is_caught(make):
             return super().reward(joint_q, joint_qd, action) / torch.tensor([1.0, 0.0, 1.0])
 
     env = make(Broken())
-    env.reset()
-    _, reward, terminated, _, info = env.step(torch.zeros(3, 1))
+    start = torch.ones(3, 2, requires_grad=True), torch.ones(3, 2, requires_grad=True)
+    env.set_state(*start)
+    action = torch.zeros(3, 1, requires_grad=True)
+    _, reward, terminated, _, info = env.step(action)
     assert info["nonfinite"].tolist() == terminated.tolist() == [False, True, False]
     assert reward[1] == 0
+    # and the reward's infinite derivative is not felt
+    (reward.sum() + info["final_observation"]["state"].sum()).backward()
+    for leaf in (*start, action):
+        assert leaf.grad is not None and leaf.grad.isfinite().all()
+        assert leaf.grad.any(1).tolist() == [True, False, True]
 
 
 # ---------------------------------------------------------------------- states and seeds
@@ -389,9 +397,19 @@ def test_step_names_what_is_wrong(make):
         _ = env.frame
     with pytest.raises(ValueError, match="from 0 to 2"):
         env.render(8, [3])
+
+
+def test_close_lets_go_of_simulator_and_camera(make, camera, simulator):
+    parts = {"camera": type(camera)(), "simulator": type(simulator)()}
+    held = [weakref.ref(part) for part in parts.values()]
+    env = make(**parts, pixels=True, image_size=4)
+    env.reset()
+    parts.clear()
     env.close()
-    with pytest.raises(RuntimeError, match="closed"):
-        env.step(torch.zeros(3, 1))
+    assert [x() for x in held] == [None, None]
+    for use in (env.reset, env.get_state, env.render, lambda: env.step(torch.zeros(3, 1))):
+        with pytest.raises(RuntimeError, match="closed"):
+            use()
 
 
 def test_load_state_dict_names_what_is_wrong(make):

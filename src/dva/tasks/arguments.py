@@ -8,18 +8,17 @@ from numbers import Integral
 
 import torch
 
-__all__ = ["at_least_one", "check_tensor", "device", "image_size", "seed"]
+from dva.sensors.arguments import at_least_one, image_size
 
-
-def at_least_one(name: str, value: int) -> int:
-    """Accepts whole numbers from 1.
-
-    Raises:
-        ValueError: `value` is something else.
-    """
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {value!r}; give a whole number of at least 1.")
-    return int(value)
+__all__ = [
+    "at_least_one",
+    "check_shapes",
+    "check_tensor",
+    "device",
+    "env_ids",
+    "image_size",
+    "seed",
+]
 
 
 def seed(value: int) -> int:
@@ -31,28 +30,6 @@ def seed(value: int) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or not 0 <= value < 2**63:
         raise ValueError(f"seed is {value!r}; give a whole number from 0 to 2^63 - 1.")
     return int(value)
-
-
-def image_size(value: int | Sequence[int]) -> tuple[int, int]:
-    """Accepts one side of a square, or (height, width), in pixels.
-
-    Returns:
-        (height, width).
-
-    Raises:
-        ValueError: `value` is something else.
-    """
-    sides = (value, value) if isinstance(value, Integral) else value
-    if (
-        not isinstance(sides, Sequence)
-        or len(sides) != 2
-        or not all(isinstance(x, Integral) and not isinstance(x, bool) for x in sides)
-        or min(sides) < 1
-    ):
-        raise ValueError(
-            f"image_size is {value!r}; give one number of pixels of at least 1, or (height, width)."
-        )
-    return int(sides[0]), int(sides[1])
 
 
 def device(value: str | torch.device) -> torch.device:
@@ -106,3 +83,36 @@ def check_tensor(
         raise ValueError(
             f"{name} is on {value.device}, the environment on {device}. Use .to(env.device)."
         )
+
+
+def env_ids(value: Sequence[int] | None, num_envs: int) -> list[int]:
+    """Accepts numbers of environments; None is all of them.
+
+    Raises:
+        ValueError: there is none, or one does not exist.
+    """
+    ids = list(range(num_envs)) if value is None else [int(i) for i in value]
+    if not ids or min(ids) < 0 or max(ids) >= num_envs:
+        raise ValueError(f"env_ids is {ids}; give at least one number from 0 to {num_envs - 1}.")
+    return ids
+
+
+def check_shapes(state_dict: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Accepts a saved state with a generator and tensors of these names and shapes.
+
+    Raises:
+        ValueError: an entry is missing, unknown, or of another shape.
+    """
+    wanted = {*shapes, "generator"}
+    if set(state_dict) != wanted:
+        raise ValueError(
+            f"The state has the entries {sorted(state_dict)}, expected {sorted(wanted)}. "
+            "Make the environment with the same pixels=... as the one that was saved."
+        )
+    for name, shape in shapes.items():
+        if tuple(state_dict[name].shape) != shape:
+            raise ValueError(
+                f"Entry {name!r} has shape {tuple(state_dict[name].shape)}, expected {shape}. "
+                "Make the environment with the same task, num_envs, image_size and frame_stack "
+                "as the one that was saved."
+            )

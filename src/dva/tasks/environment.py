@@ -9,15 +9,13 @@ import torch
 from dva.sensors import Camera
 from dva.sim import Simulator, load_model
 from dva.tasks import arguments
+from dva.tasks.nonfinite import MAX_ENTRY, is_nonfinite, stop_gradients
 from dva.tasks.protocols import CameraProtocol, SimulatorProtocol
-from dva.tasks.task import Task
+from dva.tasks.task import Task, check_task
 
 __all__ = ["MAX_ENTRY", "VectorEnv"]
 
 Observation = dict[str, torch.Tensor]
-
-MAX_ENTRY = 1e6
-"""A coordinate or velocity larger than this counts as non-finite (as in the published code)."""
 
 
 class VectorEnv:
@@ -71,10 +69,10 @@ class VectorEnv:
         self.nan_guard = False
         self.model = load_model(task.mjcf, inertia=task.inertia)
         self.action_size = self.model.num_actions
-        self.state_size = self._check_task()
+        self.state_size = check_task(task, self.model, self.device)
 
         self._threads = threads
-        self._simulator = simulator or Simulator(
+        self._simulator: SimulatorProtocol | None = simulator or Simulator(
             self.model,
             self.num_envs,
             device=str(self.device),
@@ -143,7 +141,7 @@ class VectorEnv:
         clipped = action.nan_to_num(0.0, 0.0, 0.0).clamp(-1.0, 1.0)
         joint_q, joint_qd = self._simulate(clipped)
 
-        nonfinite = _nonfinite(joint_q, joint_qd) | ~action.detach().isfinite().all(1)
+        nonfinite = is_nonfinite(joint_q, joint_qd) | ~action.detach().isfinite().all(1)
         joint_q = torch.where(nonfinite[:, None], before_q.detach(), joint_q)
         joint_qd = torch.where(nonfinite[:, None], before_qd.detach(), joint_qd)
         reward = self.task.reward(joint_q, joint_qd, clipped)
@@ -151,6 +149,7 @@ class VectorEnv:
         reward = reward.masked_fill(nonfinite, 0.0)
         state = self.task.state_observation(joint_q, joint_qd, clipped)
         state = state.masked_fill(nonfinite[:, None], 0.0)
+        stop_gradients(nonfinite, joint_q, joint_qd, clipped)
 
         terminated = self.task.terminated(joint_q.detach(), joint_qd.detach()) | nonfinite
         self._episode_step = self._episode_step + 1
@@ -208,7 +207,7 @@ class VectorEnv:
     def close(self) -> None:
         """Lets go of simulator and cameras; the environment cannot be used afterwards."""
         self._closed = True
-        self._camera = None
+        self._simulator = self._camera = None
         self._video_cameras.clear()
 
     # ------------------------------------------------------------------ looking
@@ -252,11 +251,7 @@ class VectorEnv:
         """
         self._check_ready()
         size = arguments.image_size(image_size)
-        ids = list(range(self.num_envs)) if env_ids is None else [int(i) for i in env_ids]
-        if not ids or min(ids) < 0 or max(ids) >= self.num_envs:
-            raise ValueError(
-                f"env_ids is {ids}; give at least one number from 0 to {self.num_envs - 1}."
-            )
+        ids = arguments.env_ids(env_ids, self.num_envs)
         key = (len(ids), size)
         if key not in self._video_cameras:
             self._video_cameras[key] = self._new_camera(*key)
@@ -324,20 +319,8 @@ class VectorEnv:
             ValueError: an entry is missing, unknown, or of another shape; nothing is changed then.
         """
         self._check_open()
-        wanted = {*self._tensor_shapes(), "generator"}
-        if set(state_dict) != wanted:
-            raise ValueError(
-                f"The state has the entries {sorted(state_dict)}, expected {sorted(wanted)}. "
-                "Make the environment with the same pixels=... as the one that was saved."
-            )
         shapes = self._tensor_shapes()
-        for name, shape in shapes.items():
-            if tuple(state_dict[name].shape) != shape:
-                raise ValueError(
-                    f"Entry {name!r} has shape {tuple(state_dict[name].shape)}, expected {shape}. "
-                    "Make the environment with the same task, num_envs, image_size and frame_stack "
-                    "as the one that was saved."
-                )
+        arguments.check_shapes(state_dict, shapes)
         for name in shapes:
             setattr(self, f"_{name}", state_dict[name].detach().to(self.device, copy=True))
         self._generator.set_state(state_dict["generator"].cpu())
@@ -361,6 +344,7 @@ class VectorEnv:
         return self.task.start(self.num_envs, self._generator, self.device, self.stochastic_start)
 
     def _simulate(self, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self._simulator is not None
         began = time.perf_counter()
         joint_q, joint_qd = self._simulator.step(self._joint_q, self._joint_qd, action)
         self.seconds["simulation"] += time.perf_counter() - began
@@ -401,19 +385,6 @@ class VectorEnv:
         }
         return {**shapes, "pixels": (n, *self.pixels_shape)} if self._camera else shapes
 
-    def _check_task(self) -> int:
-        """Compares the task's start with the robot; returns the length of its state observation."""
-        joint_q, joint_qd = self.task.start(1, torch.Generator(self.device), self.device, False)
-        found = tuple(joint_q.shape), tuple(joint_qd.shape)
-        expected = (1, self.model.num_coords), (1, self.model.num_dofs)
-        if found != expected:
-            raise ValueError(
-                f"start() of task {self.task.name!r} gives joint_q and joint_qd of shapes {found} "
-                f"for one robot, but {self.task.robot!r} has {expected}. Change start()."
-            )
-        action = torch.zeros(1, self.action_size, device=self.device)
-        return self.task.state_observation(joint_q, joint_qd, action).shape[1]
-
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("This environment is closed. Make a new one with dva.make.")
@@ -424,9 +395,3 @@ class VectorEnv:
             raise RuntimeError(
                 "This environment has no state yet. Call reset() (or set_state) first."
             )
-
-
-def _nonfinite(joint_q: torch.Tensor, joint_qd: torch.Tensor) -> torch.Tensor:
-    entries = torch.cat([joint_q.detach(), joint_qd.detach()], dim=1)
-    # Negated, because a comparison with NaN is False.
-    return ~(entries.abs().amax(1) <= MAX_ENTRY)

@@ -1,0 +1,38 @@
+"""Which environments have gone non-finite, and how their gradients are stopped."""
+
+import torch
+
+__all__ = ["MAX_ENTRY", "is_nonfinite", "stop_gradients"]
+
+MAX_ENTRY = 1e6
+"""A coordinate or velocity larger than this counts as non-finite (as in the published code)."""
+
+
+def is_nonfinite(joint_q: torch.Tensor, joint_qd: torch.Tensor) -> torch.Tensor:
+    """Tells which environments have an entry that is not finite or above `MAX_ENTRY` in size.
+
+    Args:
+        joint_q: (N, nq) [m, rad].
+        joint_qd: (N, nd) [m/s, rad/s].
+
+    Returns:
+        bool (N,).
+    """
+    entries = torch.cat([joint_q.detach(), joint_qd.detach()], dim=1)
+    # Negated, because a comparison with NaN is False.
+    return ~(entries.abs().amax(1) <= MAX_ENTRY)
+
+
+def stop_gradients(rows: torch.Tensor, *tensors: torch.Tensor) -> None:
+    """Makes every gradient that reaches these rows of some tensors exactly zero.
+
+    Masking what is computed from the tensors is not enough: its backward pass multiplies the zeros
+    by a derivative, and where that is not finite the product is NaN.
+
+    Args:
+        rows: bool (N,).
+        tensors: (N, ...) each; those that need no gradient are left alone.
+    """
+    for tensor in tensors:
+        if tensor.requires_grad:
+            tensor.register_hook(lambda gradient: gradient.masked_fill(rows[:, None], 0.0))
