@@ -145,6 +145,17 @@ def test_resume_takes_the_runs_configuration(trained, capsys):
     assert f"--resume {trained}" in capsys.readouterr().err
 
 
+def test_only_an_interrupted_training_says_how_to_resume(trained, capsys):
+    from dva.cli.train_command import _conclude
+    from dva.runs import Outcome
+
+    run = Run.open(trained)
+    assert _conclude(Outcome(run, "finished", signal.SIGINT)) == 0
+    assert "--resume" not in capsys.readouterr().out
+    assert _conclude(Outcome(run, "interrupted", signal.SIGTERM)) == 143
+    assert f"dva train --resume {trained}" in capsys.readouterr().out
+
+
 def wait_for_rows(folder: Path, count: int) -> None:
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:

@@ -184,3 +184,19 @@ def test_a_short_run_improves_the_return() -> None:
     returns = [learner.iterate()["return"] for _ in range(60)]
     assert isinstance(returns[0], float) and isinstance(returns[-1], float)
     assert returns[0] < 0.0 and returns[-1] > 25.0
+
+
+def test_a_policy_of_pixels_needs_an_environment_with_a_camera() -> None:
+    import dva
+
+    env = dva.make("cartpole", num_envs=6, image_size=16, pixels=False, device="cpu")
+    with pytest.raises(ValueError, match='no camera. Make .* pixels=True, or set observe to "sta'):
+        DVA(env, small_config())
+
+
+def test_a_policy_of_pixels_is_never_shown_states() -> None:
+    learner = small_learner()
+    rollout = learner.rollout()
+    rollout.frames = None
+    with pytest.raises(ValueError, match="frames are None, but the policy sees pixels"):
+        learner.policy_gradient(rollout, torch.zeros(5, 6, 2))

@@ -41,10 +41,19 @@ def test_a_preset_is_a_copy() -> None:
 def test_unknown_names_list_what_there_is() -> None:
     with pytest.raises(ValueError, match="algorithm 'ppo'.*dva"):
         preset("ppo", "ant")
-    with pytest.raises(ValueError, match="task 'fish'.*cartpole, hopper"):
-        preset("dva", "fish")
     with pytest.raises(ValueError, match="preset 'gpu'.*paper, cpu"):
         preset("dva", "ant", "gpu")  # type: ignore[arg-type]
+
+
+def test_a_task_of_ones_own_starts_from_the_values_of_cheetah_and_ant() -> None:
+    assert preset("dva", "fish") == preset("dva", "ant") == preset("dva", "cheetah")
+    assert preset("dva", "fish", "cpu").image_size == 48
+    assert preset("shac", "fish") == preset("shac", "ant")
+
+
+def test_every_algorithm_has_presets() -> None:
+    for name, entry in ALGORITHMS.items():
+        assert type(preset(name, "hopper")) is entry.config_class
 
 
 def test_config_names_the_wrong_value() -> None:

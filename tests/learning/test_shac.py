@@ -100,6 +100,35 @@ def test_resuming_equals_going_on() -> None:
         }
 
 
+def test_an_environment_with_nan_gradient_is_dropped_and_counted() -> None:
+    broken = SHAC(PointMass(4), ShacConfig(**SMALL), seed=3)
+    assert isinstance(broken.env, PointMass)
+    broken.env.broken = 1
+    before = broken.actor.mean.weight.clone()
+    metrics = broken.iterate()
+    assert metrics["nonfinite_count"] == 1
+    assert all(torch.isfinite(value.double()).all() for value in broken.state_dict().values())
+    assert not torch.equal(before, broken.actor.mean.weight)
+    # The other environments teach exactly what they teach when nothing is broken.
+    healthy = SHAC(PointMass(4), ShacConfig(**SMALL), seed=3)
+    rollout = healthy.collect(healthy._sample_action)
+    values = healthy.target_value(rollout.next_states)
+    ends = rollout.terminated, rollout.truncated
+    loss = horizon_loss(rollout.rewards, values, *ends, healthy.config.discount)
+    (loss * torch.tensor([1.0, 0.0, 1.0, 1.0])).sum().backward()
+    norm = torch.linalg.vector_norm(parameter_gradient(healthy)).item()
+    assert metrics["actor_grad_norm"] == pytest.approx(norm, rel=1e-5)
+    broken.env.broken = None
+    assert broken.iterate()["nonfinite_count"] == 0
+
+
+def test_a_policy_of_states_keeps_no_frames() -> None:
+    learner = SHAC(PointMass(4), ShacConfig(**SMALL))
+    rollout = learner.collect(learner._sample_action)
+    assert rollout.frames is None
+    assert set(rollout.last_observation) == {"state"}
+
+
 def test_pixels_are_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match='carry a gradient.*Use observe "state"'):
         SHAC(PointMass(4), ShacConfig(**{**SMALL, "observe": "pixels"}))

@@ -57,6 +57,24 @@ def test_only_latest_and_best_are_kept(tmp_path):
     assert stat.S_IMODE(os.stat(last).st_mode) == 0o644
 
 
+def test_a_kill_between_the_pointers_leaves_latest_as_it_was(tmp_path, monkeypatch):
+    from dva.runs import checkpoint
+
+    save(tmp_path, 1, pointers=("latest", "best"))
+    write = checkpoint._write_json
+
+    def killed(path: Path, value) -> None:
+        if path.name == "latest.json":
+            raise KeyboardInterrupt
+        write(path, value)
+
+    monkeypatch.setattr(checkpoint, "_write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 2, pointers=("latest", "best"))
+    assert load_checkpoint(tmp_path, "best").info["iteration"] == 2
+    assert load_checkpoint(tmp_path, "latest").info["iteration"] == 1
+
+
 def test_a_failed_write_leaves_the_former_checkpoint(tmp_path):
     save(tmp_path, 1)
 

@@ -27,6 +27,13 @@ def test_a_failing_part_is_named_and_the_rest_goes_on(monkeypatch):
     assert checks["ffmpeg"].ok
 
 
+def test_reinstalling_takes_the_checkout_not_a_namesake(monkeypatch):
+    monkeypatch.setattr(doctor, "versions", lambda: {"warp-lang": "not installed"})
+    check = next(doctor.check_installation("cartpole", "cpu"))
+    assert not check.ok
+    assert check.advice.endswith("pip install --force-reinstall -e .")
+
+
 def test_the_gradient_of_contact_is_right_too():
     assert doctor.gradient_error("hopper", steps=1, num_envs=1) < doctor.GRADIENT_TOLERANCE
 

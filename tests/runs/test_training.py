@@ -1,5 +1,6 @@
 """Training on the real Cartpole, small: what is written, and that stopping changes nothing."""
 
+import dataclasses
 import json
 import signal
 
@@ -79,8 +80,7 @@ def test_ten_and_ten_equal_twenty_bit_for_bit(whole, tiny):
     assert first.reason == "stop_at"
     run = Run.open(first.run.path)
     assert len(run.metrics()) == 10
-    run.config.stop_at = None
-    second = runs.train(resume=run)
+    second = runs.train(resume=run)  # the limit of the first session does not carry on
     assert second.reason == "finished"
     assert repeatable(second.run) == repeatable(whole)
     assert same(parameters(second.run), parameters(whole))
@@ -106,8 +106,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_anew(whole, tiny):
     with pytest.raises(Killed):
         runs.train(config, kill_at(3))
     run = Run.open(config.run_dir)
-    run.config.stop_at = 5
-    runs.train(resume=run)
+    runs.train(dataclasses.replace(run.config, stop_at=5), resume=run)
     assert repeatable(run) == repeatable(whole)[:5]
 
 
@@ -125,6 +124,18 @@ def test_a_signal_stops_after_the_iteration_and_saves(tiny):
     assert (outcome.reason, outcome.signal) == ("interrupted", signal.SIGTERM)
     assert load_checkpoint(outcome.run.checkpoints).info["iteration"] == 3
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("limits", [{"iterations": 2}, {"stop_at": 2}])
+def test_a_signal_in_the_last_iteration_interrupts_nothing(tiny, limits):
+    def report(update: runs.Update) -> None:
+        if update.row is not None and update.row["iteration"] == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    outcome = runs.train(tiny(**limits, evaluation_episodes=1, minutes=1e9), report)
+    assert outcome.reason == ("stop_at" if "stop_at" in limits else "finished")
+    assert outcome.signal is None
+    assert outcome.evaluation is not None and outcome.evaluation["iteration"] == 2
 
 
 def test_a_second_signal_ends_it_at_once(tiny):
@@ -147,6 +158,32 @@ def test_minutes_stop_by_time_and_leave_the_schedule(tiny):
 def test_a_finished_run_says_how_to_go_on(whole):
     with pytest.raises(UsageError, match="finished 20 of 20 .*--iterations 40"):
         runs.train(resume=Run.open(whole.path))
+
+
+def test_advice_names_the_limit_that_was_reached_and_never_a_smaller_plan(tiny):
+    run = runs.train(tiny(stop_at=2)).run
+    config = Run.open(run.path).config
+    with pytest.raises(UsageError, match="stop-at is 2. .* --stop-at above 2") as caught:
+        runs.train(dataclasses.replace(config, stop_at=2), resume=run)
+    assert "--iterations" not in str(caught.value)
+    learner = dataclasses.replace(config.learner, iterations=2)
+    with pytest.raises(UsageError, match="2 of 2 planned .* --iterations 20, and leave --stop-at"):
+        runs.train(dataclasses.replace(config, learner=learner, stop_at=1), resume=run)
+    assert Run.open(run.path).config.planned_iterations == 20
+
+
+def test_a_run_continues_with_its_own_configuration_only(whole):
+    stored = (whole.path / "config.yaml").read_text()
+    run = Run.open(whole.path)
+    with pytest.raises(UsageError, match="seed = 0; it cannot continue with 1"):
+        runs.train(dataclasses.replace(run.config, seed=1), resume=run)
+    learner = dataclasses.replace(run.config.learner, horizon=8)
+    with pytest.raises(UsageError, match="horizon = 4; it cannot continue with 8"):
+        runs.train(dataclasses.replace(run.config, learner=learner), resume=run)
+    run.config.seed = 1  # the folder decides, not what the caller holds
+    with pytest.raises(UsageError, match="seed = 0; it cannot continue with 1"):
+        runs.train(resume=run)
+    assert (whole.path / "config.yaml").read_text() == stored
 
 
 def test_what_cannot_be_built_leaves_no_folder(tiny, monkeypatch):

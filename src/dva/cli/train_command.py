@@ -1,6 +1,7 @@
 """`dva train`: trains a policy, or continues a run."""
 
 import dataclasses
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from dva import runs
 from dva.cli.flags import find_task, find_value, parse
 from dva.cli.progress import Progress
 from dva.runs.config import LearnerConfig, default_config
+from dva.runs.resume import continued_config, require_continuable
 
 __all__ = ["run"]
 
@@ -68,24 +70,9 @@ def _new(arguments: Sequence[str]) -> runs.TrainConfig:
 
 def _continued(arguments: Sequence[str], resumed: runs.Run) -> runs.TrainConfig:
     """Reads the flags that may change when a run continues; all others must agree with it."""
-    base = dataclasses.replace(resumed.config, minutes=None, stop_at=None)
-    config = _strip(_parse(arguments, base), arguments)
-    allowed = ("minutes", "stop_at", "learner")
-    for field in dataclasses.fields(base):
-        _require_same(field.name, base, config, allowed)
-    for field in dataclasses.fields(base.learner):
-        _require_same(field.name, base.learner, config.learner, ("iterations",))
+    config = _strip(_parse(arguments, continued_config(resumed.config)), arguments)
+    require_continuable(resumed.config, config)
     return config
-
-
-def _require_same(name: str, stored: object, given: object, allowed: Sequence[str]) -> None:
-    before, after = getattr(stored, name), getattr(given, name)
-    if name not in allowed and before != after:
-        raise runs.UsageError(
-            f"The run was started with {name} = {before!r}; it cannot continue with {after!r}. "
-            "Only --iterations, --env-steps, --minutes and --stop-at may change. "
-            "Leave the flag out, or start a new run without --resume."
-        )
 
 
 def _parse(arguments: Sequence[str], base: runs.TrainConfig) -> TrainFlags:
@@ -110,9 +97,9 @@ def _strip(flags: TrainFlags, arguments: Sequence[str]) -> runs.TrainConfig:
 def _conclude(outcome: runs.Outcome) -> int:
     """Says how training ended, what lies where, and what to do next."""
     run_, evaluation = outcome.run, outcome.evaluation
-    if outcome.signal is not None:
+    if outcome.reason == "interrupted":
         print(f"\nStopped; a checkpoint is saved. To continue:\n  dva train --resume {run_.path}")
-        return 128 + outcome.signal
+        return 128 + (outcome.signal or signal.SIGINT)
     if evaluation is not None:
         print(
             f"\nReturn of the policy: {evaluation['mean']:.1f} ± {evaluation['std']:.1f} over "

@@ -85,14 +85,23 @@ class DVA(Learner):
         Args:
             rollout: gives images or states, and noise.
             action_gradient: dL/da (h, N, A).
+
+        Raises:
+            ValueError: the policy sees pixels and the rollout has none.
         """
-        states = self.horizon_normalizer(rollout.states).flatten(0, 1)
+        if not self.config.pixels:
+            states = self.horizon_normalizer(rollout.states).flatten(0, 1)
 
-        def observations(start: int, stop: int) -> Tensor:
-            if self.config.pixels and rollout.frames is not None:
-                return rollout.frames.observations(start, stop)
-            return states[start:stop]
+            def observations(start: int, stop: int) -> Tensor:
+                return states[start:stop]
 
+        elif rollout.frames is not None:
+            observations = rollout.frames.observations
+        else:
+            raise ValueError(
+                "The rollout's frames are None, but the policy sees pixels. Collect the rollout "
+                "with this learner's rollout()."
+            )
         self.actor_optimizer.zero_grad()
         accumulate_policy_gradient(
             self.actor,

@@ -97,7 +97,11 @@ class Learner:
         """Collects h steps from where the last rollout ended; freezes the normaliser for them."""
         self.horizon_normalizer = self.normalizer.frozen()
         rollout = collect_rollout(
-            self.env, self._present_observation(), sample_action, self.config.horizon
+            self.env,
+            self._present_observation(),
+            sample_action,
+            self.config.horizon,
+            self.config.pixels,
         )
         self._observation = rollout.last_observation
         return rollout
@@ -222,6 +226,12 @@ class Learner:
 
 
 def _check_agreement(env: Environment, config: LearnerConfig) -> None:
+    # Only environments that can lack a camera say whether they have one.
+    if config.pixels and not getattr(env, "has_camera", True):
+        raise ValueError(
+            'The config\'s observe is "pixels", but the environment has no camera. Make the '
+            'environment with pixels=True, or set observe to "state".'
+        )
     pairs: list[tuple[str, object, object]] = [("num_envs", config.num_envs, env.num_envs)]
     if config.pixels:
         image = (3 * config.frame_stack, config.image_size, config.image_size)

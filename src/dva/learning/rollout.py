@@ -18,7 +18,7 @@ class Rollout:
     """What h steps of N environments leave behind; time first."""
 
     frames: FrameBuffer | None
-    """Images of the h observations the policy saw, and of the one after; None without a camera."""
+    """Images of the h observations the policy saw, and of the one after; None if it saw none."""
     states: Tensor
     """(h, N, O) state observations the policy saw, without graph."""
     actions: list[Tensor]
@@ -53,6 +53,7 @@ def collect_rollout(
     observation: Observation,
     sample_action: Callable[[Observation], tuple[Tensor, Tensor]],
     horizon: int,
+    pixels: bool,
 ) -> Rollout:
     """Steps the environments h times, resuming from `observation`.
 
@@ -62,11 +63,13 @@ def collect_rollout(
         sample_action: maps an observation to actions before tanh (N, A) and the normal draws in
             them (N, A).
         horizon: h.
+        pixels: whether the policy sees images; if not, none are kept, whatever the environment
+            shows.
     """
     env.detach()
     observation = {name: value.detach() for name, value in observation.items()}
     frames = None
-    if "pixels" in observation:
+    if pixels:
         frames = FrameBuffer(observation["pixels"], env.frame_stack, horizon)
     actions: list[Tensor] = []
     steps: dict[str, list[Tensor]] = {}

@@ -22,6 +22,10 @@ __all__ = ["SHAC"]
 class SHAC(Learner):
     """Trains a policy with the full analytic gradient of a differentiable simulator.
 
+    Where the gradient that reaches an environment's action is not finite, that action is left out
+    of the update, and so are the earlier ones that the gradient then spoils: the other environments
+    teach what they would without it. "nonfinite_count" counts each such environment once.
+
     Arguments and errors as for `Learner`; an environment whose camera is not differentiable is
     refused for pixels.
 
@@ -37,6 +41,8 @@ class SHAC(Learner):
                 "through the camera."
             )
         super().__init__(env, config, seed)
+        self._dropped = torch.zeros(env.num_envs, dtype=torch.bool, device=self.device)
+        """Environments with a non-finite gradient in the present iteration, (N,)."""
 
     def iterate(self) -> dict[str, float | None]:
         """Runs one training iteration; see `Learner.iterate`."""
@@ -53,6 +59,7 @@ class SHAC(Learner):
                 self.config.discount,
             )
             self.actor_optimizer.zero_grad()
+            self._dropped = torch.zeros_like(self._dropped)
             loss.sum().backward()
             norm, skipped = self.actor_optimizer.step(rate)
         with timer("critic"):
@@ -61,7 +68,7 @@ class SHAC(Learner):
             **critic,
             "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
             "actor_grad_norm": norm,
-            "nonfinite_count": critic["nonfinite_count"] + skipped,
+            "nonfinite_count": critic["nonfinite_count"] + self._dropped.sum() + skipped,
         }
         return self.finish_iteration(rollout, metrics, timer, rate)
 
@@ -69,4 +76,14 @@ class SHAC(Learner):
         """Draws actions before tanh (N, A), with their graph, and their noise."""
         mean, log_std = self.actor(self.policy_input(observation, self.horizon_normalizer))
         noise = self.draw_noise()
-        return mean + log_std.exp() * noise, noise
+        action = mean + log_std.exp() * noise
+        if action.requires_grad:
+            # One such row would make the whole gradient of the shared parameters non-finite.
+            action.register_hook(self._drop_nonfinite)
+        return action, noise
+
+    def _drop_nonfinite(self, gradient: Tensor) -> Tensor:
+        """Zeroes and notes the environments whose gradient of an action (N, A) is not finite."""
+        bad = ~torch.isfinite(gradient).all(-1)
+        self._dropped = self._dropped | bad
+        return torch.where(bad[:, None], 0.0, gradient)

@@ -17,6 +17,7 @@ class PhaseTimer:
     """
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._cuda = device.type == "cuda"
         self._spans: dict[str, tuple] = {}
 
@@ -31,7 +32,7 @@ class PhaseTimer:
         """Returns the seconds of every phase; on CUDA this waits for the device."""
         if not self._cuda:
             return {phase: stop - start for phase, (start, stop) in self._spans.items()}
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(self._device)
         return {
             phase: start.elapsed_time(stop) / 1e3 for phase, (start, stop) in self._spans.items()
         }
@@ -40,5 +41,5 @@ class PhaseTimer:
         if not self._cuda:
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))
         return event

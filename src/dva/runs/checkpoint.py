@@ -96,7 +96,9 @@ def save_checkpoint(
     }
     write_atomically(path, lambda temporary: safetensors.torch.save_file(copies, temporary))
     _write_json(path.with_suffix(".json"), {"format": FORMAT, **info})
-    for pointer in pointers:
+    # "latest" last: its info knows the best return already, so after a kill between the two a
+    # resumed run would never point to this checkpoint as the best one.
+    for pointer in sorted(pointers, key=lambda name: name == "latest"):
         _write_json(folder / f"{pointer}.json", {"checkpoint": path.stem})
     _remove_unnamed(folder)
     return path

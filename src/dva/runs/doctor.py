@@ -44,7 +44,7 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
 
     require_known("task", task, names())
     device = resolve_device(device)
-    reinstall = "Install again: pip install --upgrade --force-reinstall dva."
+    reinstall = "Install again, in the folder of the checkout: pip install --force-reinstall -e ."
     checks: list[tuple[str, Callable[[], str], str]] = [
         ("versions", _versions, reinstall),
         ("devices", lambda: _devices(device), "Check the GPU driver, or use --device cpu."),

@@ -16,8 +16,8 @@ __all__ = [
     "Evaluation",
     "Policy",
     "evaluate",
-    "evaluation_env",
     "film_agent",
+    "make_env",
     "random_policy",
     "record",
     "zero_policy",
@@ -55,23 +55,31 @@ class Evaluation:
         return dataclasses.asdict(self)
 
 
-def evaluation_env(config: TrainConfig, num_envs: int, device: str | None = None) -> Any:
-    """Makes an environment that shows a policy what the training environment of `config` does."""
+def make_env(config: TrainConfig, num_envs: int, device: str | None = None, seed: int = 0) -> Any:
+    """Makes the environments of a run, for training and for evaluation alike.
+
+    Args:
+        config: names the task, what a policy observes, and the CPU threads.
+        num_envs: number of environments.
+        device: "auto", "cpu" or "cuda"; none: what `config` asks for.
+        seed: of the starts, until a reset gives another.
+
+    Raises:
+        UsageError: this machine has no such device.
+    """
     from dva import tasks
 
     learner = config.learner
-    options = {
-        name: getattr(learner, name)
-        for name in ("image_size", "frame_stack", "pixels")
-        if hasattr(learner, name)
-    }
     return tasks.make(
         config.task,
         num_envs=num_envs,
         device=resolve_device(device or config.device),
-        threads=config.threads,
+        seed=seed,
+        image_size=learner.image_size,
+        frame_stack=learner.frame_stack,
+        pixels=learner.pixels,
         final_pixels=False,
-        **options,
+        threads=config.threads,
     )
 
 

@@ -15,9 +15,6 @@ from dva.runs.errors import UsageError
 
 __all__ = ["Replay", "dump_nonfinite", "replay", "watch_nonfinite"]
 
-LIMIT = 1e6
-"""Entries beyond this count as non-finite, as in the environment."""
-
 
 def watch_nonfinite(env: Any, found: Callable[[dict[str, torch.Tensor]], None]) -> None:
     """Calls `found` whenever a step of the environment goes non-finite.
@@ -120,7 +117,9 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
 
 
 def _bad(values: torch.Tensor) -> torch.Tensor:
-    return ~(values.abs() <= LIMIT)  # catches NaN as well
+    from dva.tasks.environment import MAX_ENTRY
+
+    return ~(values.abs() <= MAX_ENTRY)  # catches NaN as well
 
 
 def _name_entries(name: str, values: torch.Tensor) -> list[str]:

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from dva.runs.checkpoint import load_checkpoint
-from dva.runs.evaluation import Evaluation, Policy, evaluate, evaluation_env
+from dva.runs.evaluation import Evaluation, Policy, evaluate, make_env
 from dva.runs.run import Run
 
 __all__ = ["evaluate_run", "load_policy"]
@@ -32,7 +32,7 @@ def load_policy(
     run = run if isinstance(run, Run) else Run.open(run)
     state = load_checkpoint(run.checkpoints, checkpoint).tensors
     # The learner reads the sizes of its networks off an environment; one robot is enough.
-    env = evaluation_env(run.config, 1, device)
+    env = make_env(run.config, 1, device)
     learner_config = dataclasses.replace(run.config.learner, num_envs=1)
     learner = ALGORITHMS[run.config.algo].learner_class(env, learner_config, seed=0)
     learner.load_policy_state(state)
@@ -55,7 +55,7 @@ def evaluate_run(
     run = run if isinstance(run, Run) else Run.open(run)
     return evaluate(
         load_policy(run, checkpoint, device),
-        lambda num_envs: evaluation_env(run.config, num_envs, device),
+        lambda num_envs: make_env(run.config, num_envs, device),
         episodes,
         video=video,
     )

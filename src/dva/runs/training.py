@@ -12,11 +12,12 @@ from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint, 
 from dva.runs.config import TrainConfig, resolve_device
 from dva.runs.curve import draw_curve
 from dva.runs.errors import UsageError
-from dva.runs.evaluation import EVALUATION_SEED, evaluate, evaluation_env, record
+from dva.runs.evaluation import EVALUATION_SEED, evaluate, make_env, record
 from dva.runs.interrupt import Interrupt
 from dva.runs.machine import describe_machine
 from dva.runs.metrics import MetricsWriter, peak_memory_mb, truncate_metrics
 from dva.runs.nan_guard import dump_nonfinite, watch_nonfinite
+from dva.runs.resume import continued_config, require_continuable
 from dva.runs.run import Run
 
 __all__ = ["Outcome", "Update", "train"]
@@ -50,7 +51,7 @@ class Outcome:
     reason: str
     """finished, minutes, stop_at or interrupted."""
     signal: int | None = None
-    """The signal that interrupted it."""
+    """The signal that interrupted it; none for every other reason, even if a signal came."""
     evaluation: dict[str, Any] | None = None
     """What `evaluation.json` holds, if an evaluation was made."""
 
@@ -70,27 +71,35 @@ def train(
 
     Args:
         config: a new run; for `resume`, the run's configuration with other `iterations`,
-            `minutes` or `stop_at`, or none to take it as it is.
+            `minutes` or `stop_at`, or none to train to the planned end: the limits of the last
+            session, `minutes` and `stop_at`, do not carry on.
         report: called with an `Update` after every iteration and with messages.
         resume: a run to continue from its latest checkpoint.
 
     Raises:
-        UsageError: a value is not allowed, the run's folder is taken, or there is nothing to do.
+        UsageError: a value is not allowed, the run's folder is taken, a value other than those
+            three differs from the run's, or there is nothing to do.
     """
     started = time.perf_counter()
     if config is None:
         if resume is None:
             raise UsageError("Give a configuration, or a run to resume.")
-        config = resume.config
+        config = continued_config(resume.config)
     config.validate()
     if resume is None:
         Run.require_free(config.run_dir)
+        planned = 0
+    else:
+        # What the folder says counts: the caller may have changed `resume.config` itself.
+        stored = Run.open(resume.path).config
+        require_continuable(stored, config)
+        planned = stored.planned_iterations
     # Built before the folder is made: what cannot be built leaves no empty run behind.
     session = _Session(config, report, started)
     run = Run.create(config) if resume is None else resume
-    run.config = config
     with run.locked():
-        return session.run_to_end(run, resume is not None)
+        run.config = config
+        return session.run_to_end(run, resume is not None, planned)
 
 
 class _Session:
@@ -108,11 +117,11 @@ class _Session:
         torch.manual_seed(self.config.seed)
         self._build()
 
-    def run_to_end(self, run: Run, resuming: bool) -> Outcome:
-        """Trains within `run`, whose lock is held."""
+    def run_to_end(self, run: Run, resuming: bool, planned_before: int) -> Outcome:
+        """Trains within `run`, whose lock is held and which planned so many iterations before."""
         self.run = run
         if resuming:
-            self._restore()
+            self._restore(planned_before)
         self.run.write_config(
             {
                 "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -133,34 +142,21 @@ class _Session:
             evaluation = self._evaluate()
         self._draw()
         self.env.close()
-        return Outcome(self.run, reason, self.interrupt.signal, evaluation)
+        signal = self.interrupt.signal if reason == "interrupted" else None
+        return Outcome(self.run, reason, signal, evaluation)
 
     def _build(self) -> None:
-        from dva import tasks
         from dva.learning import ALGORITHMS
 
         config, learner = self.config, self.config.learner
         self.report(Update(message="Building the environment (the first time compiles kernels)"))
-        options = {
-            name: getattr(learner, name)
-            for name in ("image_size", "frame_stack", "pixels")
-            if hasattr(learner, name)
-        }
-        self.env = tasks.make(
-            config.task,
-            num_envs=learner.num_envs,
-            device=self.device,
-            seed=config.seed,
-            final_pixels=False,
-            threads=config.threads,
-            **options,
-        )
+        self.env = make_env(config, learner.num_envs, seed=config.seed)
         if config.nan_guard:
             watch_nonfinite(self.env, self._keep_nonfinite)
         entry = ALGORITHMS[config.algo]
         self.learner = entry.learner_class(self.env, learner, seed=config.seed)
 
-    def _restore(self) -> None:
+    def _restore(self, planned_before: int) -> None:
         """Puts learner, environment and files back to the latest checkpoint."""
         if read_pointer(self.run.checkpoints, "latest") is None:
             truncate_metrics(self.run.metrics_path, 0)
@@ -173,12 +169,26 @@ class _Session:
         self.earlier_seconds = checkpoint.info["wall_time"]
         self.best_return = checkpoint.info["best_return"]
         truncate_metrics(self.run.metrics_path, self.learner.iteration)
-        if self.learner.iteration >= self.config.last_iteration:
-            raise UsageError(
-                f"The run has finished {self.learner.iteration} of {self.config.last_iteration} "
-                f"iterations. To train on, give more: --iterations {2 * self.learner.iteration}."
-            )
+        self._require_work(planned_before)
         self.report(Update(message=f"Resumed after iteration {self.learner.iteration}"))
+
+    def _require_work(self, planned_before: int) -> None:
+        """Makes sure that iterations are left; the advice never shrinks the run's plan."""
+        done, planned = self.learner.iteration, self.config.planned_iterations
+        stop = self.config.stop_at
+        if done < self.config.last_iteration:
+            return
+        if done < planned:
+            raise UsageError(
+                f"The run has finished {done} of {planned} iterations, and stop-at is {stop}. To "
+                f"train on, give a --stop-at above {done}, or leave it out to train to the end."
+            )
+        more = max(2 * done, planned_before)
+        also = "" if stop is None or stop > done else ", and leave --stop-at out"
+        raise UsageError(
+            f"The run has finished {done} of {planned} planned iterations. To train on, plan more: "
+            f"--iterations {more}{also}."
+        )
 
     def _iterate(self, writer: MetricsWriter) -> str:
         """Trains; returns why it stopped. A checkpoint of the last iteration is left behind."""
@@ -205,14 +215,15 @@ class _Session:
             )
             self.report(Update(None, row, config.last_iteration, self._seconds_left(pace)))
             self._dump_nonfinite()
-            if self.interrupt.signal is not None:
+            # After the last iteration training is done, whatever else happened meanwhile.
+            left = learner.iteration < config.last_iteration
+            if left and self.interrupt.signal is not None:
                 reason = "interrupted"
                 break
-            if config.minutes is not None and self._session_seconds() >= 60 * config.minutes:
+            if left and self._out_of_time():
                 reason = "minutes"
                 break
-            last = learner.iteration == config.last_iteration
-            if learner.iteration % config.checkpoint_interval == 0 and not last:
+            if left and learner.iteration % config.checkpoint_interval == 0:
                 writer.flush()
                 self._save(row)
             if config.video_interval and learner.iteration % config.video_interval == 0:
@@ -220,6 +231,10 @@ class _Session:
         writer.flush()
         self._save(row)
         return reason
+
+    def _out_of_time(self) -> bool:
+        minutes = self.config.minutes
+        return minutes is not None and self._session_seconds() >= 60 * minutes
 
     def _session_seconds(self) -> float:
         return time.perf_counter() - self.started
@@ -255,7 +270,7 @@ class _Session:
         """Films the deterministic policy; training's randomness is left as it was."""
         path = self.run.videos / f"iteration-{self.learner.iteration:06d}.mp4"
         with torch.random.fork_rng():
-            env = evaluation_env(self.config, 4)
+            env = make_env(self.config, 4)
             steps = min(VIDEO_STEPS, env.episode_length)
             record(self.learner.act, env, path, steps, seed=0, image_size=VIDEO_TILE)
             env.close()
@@ -272,7 +287,7 @@ class _Session:
         self.report(Update(message=f"Evaluating {episodes} episodes"))
         found = evaluate(
             self.learner.act,
-            lambda num_envs: evaluation_env(self.config, num_envs),
+            lambda num_envs: make_env(self.config, num_envs),
             episodes,
         )
         result = {

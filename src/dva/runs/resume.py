@@ -1,0 +1,46 @@
+"""What may change when a run continues, and what must stay as it was."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dva.runs.config import TrainConfig, config_to_dict
+from dva.runs.errors import UsageError
+
+__all__ = ["continued_config", "require_continuable"]
+
+LIMITS = ("minutes", "stop_at")
+"""Fields that belong to one session of a run, not to the run."""
+
+
+def continued_config(stored: TrainConfig) -> TrainConfig:
+    """Returns a run's configuration for its next session: the last one's limits do not carry on."""
+    return dataclasses.replace(stored, **dict.fromkeys(LIMITS))
+
+
+def require_continuable(stored: TrainConfig, given: TrainConfig) -> None:
+    """Makes sure that a run can continue with a configuration.
+
+    Args:
+        stored: the run's own configuration.
+        given: the same, but for `minutes`, `stop_at` and the planned `iterations`.
+
+    Raises:
+        UsageError: another value differs; a run with one configuration in its folder and metrics
+            of two would mislead.
+    """
+    before, after = config_to_dict(stored), config_to_dict(given)
+    _require_same(before, after, (*LIMITS, "learner"))
+    _require_same(before["learner"], after["learner"], ("iterations",))
+
+
+def _require_same(
+    before: Mapping[str, Any], after: Mapping[str, Any], allowed: Sequence[str]
+) -> None:
+    for name in before:
+        if name not in allowed and before[name] != after.get(name):
+            raise UsageError(
+                f"The run was started with {name} = {before[name]!r}; it cannot continue with "
+                f"{after.get(name)!r}. Only --iterations, --env-steps, --minutes and --stop-at may "
+                "change. Leave the flag out, or start a new run without --resume."
+            )
