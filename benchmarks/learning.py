@@ -13,6 +13,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from _results import report
 from dva.runs import Run
 
@@ -38,6 +40,7 @@ def collect(path: Path, returns: list[float]) -> dict[str, Any]:
         "observe": getattr(run.config.learner, "observe", "pixels"),
         "preset": run.config.preset,
         "seed": run.config.seed,
+        "run_commit": yaml.safe_load((path / "config.yaml").read_text())["sessions"][-1]["commit"],
         "iterations": rows[-1]["iteration"],
         "env_steps": rows[-1]["env_steps"],
         "wall_time_s": round(rows[-1]["wall_time"], 1),
