@@ -1,0 +1,9 @@
+"""One file per table or figure of the paper: what it measures, how, and its plot.
+
+Enters: finished runs, or a task. Leaves: a figure and the numbers behind it as JSON. Add a study by
+adding one file; a study reads runs and learners and changes nothing in them.
+"""
+
+from dva.studies.state_dpg import draw_state_dpg
+
+__all__ = ["draw_state_dpg"]

@@ -1,0 +1,64 @@
+"""The kernels compile for CUDA where there is none; what runs on a GPU runs only there."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import warp as wp
+
+import dva
+from dva import robots
+from dva.learning import DVA, DvaConfig
+from dva.sensors import kernels as sensor_kernels
+from dva.sim import Simulator, load_model, start_warp
+from dva.sim.kernels import build_kernels
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+ARCHITECTURE = 90
+"""Compute capability 9.0."""
+
+
+def compile_for_cuda(module: Any, folder: Path) -> str:
+    start_warp()
+    wp.compile_aot_module(module, arch=[ARCHITECTURE], module_dir=str(folder), use_ptx=True)
+    return "\n".join(path.read_text() for path in folder.glob("*.ptx"))
+
+
+def test_dynamics_compile_for_cuda(tmp_path: Path):
+    kernels = build_kernels(wp.float32)
+    text = compile_for_cuda(kernels.enter.module, tmp_path)
+    for name in vars(kernels):
+        assert f"locals__{name}" in text
+    assert "cuda_kernel_backward" in text
+
+
+def test_camera_kernels_compile_for_cuda(tmp_path: Path):
+    assert "unpack_rgb" in compile_for_cuda(wp.get_module(sensor_kernels.__name__), tmp_path)
+
+
+@needs_gpu
+@pytest.mark.parametrize("capture", (True, False))
+def test_cuda_gives_what_the_cpu_gives(capture: bool):
+    model = load_model(robots.mjcf_path("hopper"))
+    start = torch.tensor(model.initial_q, dtype=torch.float32).repeat(8, 1)
+    results = []
+    for device in ("cpu", "cuda"):
+        sim = Simulator(model, 8, device=device, capture=capture)
+        joint_q = start.to(device)
+        joint_qd = torch.zeros(8, model.num_dofs, device=device)
+        action = torch.linspace(-1, 1, 24, device=device).view(8, 3).requires_grad_()
+        for _ in range(4):
+            joint_q, joint_qd = sim.step(joint_q, joint_qd, action)
+        gradient = torch.autograd.grad(joint_q.sum() + joint_qd.sum(), action)[0]
+        results.append([value.detach().cpu() for value in (joint_q, joint_qd, gradient)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+@needs_gpu
+def test_an_iteration_of_training_runs_on_cuda():
+    config = DvaConfig(num_envs=4, horizon=4, image_size=32)
+    env = dva.make("hopper", num_envs=4, device="cuda", image_size=32, final_pixels=False)
+    metrics = DVA(env, config).iterate()
+    assert metrics["nonfinite_count"] == 0
