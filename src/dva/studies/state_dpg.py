@@ -4,8 +4,8 @@
     dva train hopper --algo dva --observe state --seed 0 --run-dir runs/hopper-dva-0
     python -m dva.studies.state_dpg runs/hopper-* runs/ant-* --output figures/state-dpg
 
-writes figures/state-dpg.png, .svg and .json: the return of training over environment steps, mean and
-range of the seeds. Source: D.Va, Appendix D.
+writes figures/state-dpg.png, .svg and .json: the return of training over environment steps, mean
+and range of the seeds. Source: D.Va, Appendix D.
 """
 
 import argparse
