@@ -3,7 +3,7 @@
 Enters: an MJCF file (`load_model`), then states and actions as torch tensors. Leaves: the states
 after a control step, with gradients through autograd. The physics is penalty contact with a ground
 plane, joint springs, damping, limits and armature in generalized coordinates, as Warp kernels that
-run on CPU and CUDA. Change the equations in `kernels.py`; nothing outside this room depends on how
+run on CPU and CUDA. Change the equations in `kernels`; nothing outside this room depends on how
 they are computed.
 """
 
