@@ -8,13 +8,13 @@ few microseconds that a launch costs in Python included. One row per task and di
 
 import argparse
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from _results import report
 
+from _results import report
 from dva import tasks
 from dva.sim import Simulator, load_model
 
@@ -33,7 +33,7 @@ def measure(task_name: str, num_envs: int, repeats: int) -> list[dict[str, Any]]
     rows = []
     for direction in ("forward", "backward"):
         commands = getattr(recorded, direction)._commands
-        seconds: Counter[str] = Counter()
+        seconds: defaultdict[str, float] = defaultdict(float)
         for repeat in range(repeats + 1):
             for command in commands:
                 began = time.perf_counter()
@@ -41,7 +41,8 @@ def measure(task_name: str, num_envs: int, repeats: int) -> list[dict[str, Any]]
                 spent = time.perf_counter() - began
                 if repeat:  # the first one warms the caches
                     seconds[command.kernel.func.__name__] += spent / repeats
-        total = seconds.total()
+        total = sum(seconds.values())
+        shares = sorted(seconds.items(), key=lambda item: -item[1])
         rows.append(
             {
                 "task": task_name,
@@ -49,7 +50,7 @@ def measure(task_name: str, num_envs: int, repeats: int) -> list[dict[str, Any]]
                 "direction": direction,
                 "launches": len(commands),
                 "control_step_ms": round(1e3 * total, 2),
-                "shares": {name: round(s / total, 3) for name, s in seconds.most_common()},
+                "shares": {name: round(s / total, 3) for name, s in shares},
             }
         )
     return rows
