@@ -2,9 +2,9 @@
 
     python benchmarks/kernels.py hopper humanoid --save FILE.json
 
-Launches every kernel of a control step one by one on one thread and adds up the fastest time of each
-launch by kernel, the few microseconds that a launch costs in Python included. One row per task and
-direction.
+Launches every kernel of a control step one by one on one thread and adds up the fastest time of
+each launch by kernel, the few microseconds that a launch costs in Python included. One row per task
+and direction.
 """
 
 import argparse
