@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dva import runs
-from dva.studies import draw_state_dpg
+from dva.studies.state_dpg import draw_state_dpg
 
 
 def small_run(folder: Path, algo: str, seed: int, observe: str = "state") -> runs.Run:
