@@ -43,7 +43,7 @@ def test_errors_are_those_of_float32(rows: list[dict[str, Any]], caching: str, h
 @pytest.mark.parametrize("caching", CACHING)
 def test_float64_agrees_beyond_float32(recording: Recording, caching: str):
     # What remains are the recorded frames' quaternions, rounded to float32 and so not quite unit
-    # (6e-8): the original turns masses with them too, which makes them heavier by direction.
+    # (6e-8); presumably, since the original turns masses with them too, by direction.
     sim = recording.simulator(caching, torch.float64)
     q0, qd0, actions = recording.inputs
     with torch.no_grad():
