@@ -1,30 +1,34 @@
-"""A camera per environment, rendered for all environments in one pass by MuJoCo Warp's ray caster.
+"""A camera per environment, rendered for all environments in one pass.
 
-Together with `kernels.py` this is all that knows the renderer. On the CPU a Warp launch uses one
-core and releases the GIL, so the environments are split into shards, each with its own buffers,
-which threads render side by side.
+On the CPU a Warp launch uses one core and releases the GIL, so the environments are split into
+shards, each with a renderer of its own, which threads run side by side.
 """
 
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-import mujoco_warp as mjw
 import torch
 import warp as wp
 
 from dva.sensors import arguments
-from dva.sensors.kernels import follow_mount, unpack_depth, unpack_rgb, unpack_segmentation
-from dva.sensors.scene import CAMERA, FLOOR, WALL, Scene, View, compose_scene
-from dva.sim import Model, indexed_device, run_side_by_side, start_warp, to_mujoco
+from dva.sensors.caster import CasterRenderer
+from dva.sensors.mujoco_renderer import MujocoRenderer
+from dva.sensors.rendering import Renderer, Setup
+from dva.sensors.scene import Scene, View, compose_scene
+from dva.sensors.shapes import unsupported_geoms
+from dva.sim import Model, indexed_device, run_side_by_side, start_warp
+
+__all__ = ["OUTPUTS", "RENDERERS", "Camera", "RendererName"]
 
 OUTPUTS = ("rgb", "depth", "segmentation")
 """What a camera can give."""
 
-_VISIBLE_GROUPS = [0, 1, 2]
-"""Geom groups in the picture; group 3 carries mass and contact only and casts no shadow either."""
+RendererName = Literal["auto", "caster", "mujoco"]
+RENDERERS: tuple[RendererName, ...] = ("auto", "caster", "mujoco")
+"""What can draw: our ray caster for plain shapes, MuJoCo Warp's renderer for everything else."""
 
 
 class Camera:
@@ -44,6 +48,8 @@ class Camera:
         threads: shards rendered side by side; None: torch's thread count on the CPU, 1 on CUDA.
         samples: rays per pixel along each axis, averaged in "rgb"; 1 for learning, 2 for smooth
             videos (four times the cost). "depth" and "segmentation" keep one ray per pixel.
+        renderer: "caster" draws spheres, capsules, cylinders and boxes, several times faster than
+            "mujoco", which draws meshes and textures too; "auto" takes the caster where it can.
 
     Raises:
         ValueError: an argument outside what is allowed, or an unknown mount body.
@@ -60,6 +66,7 @@ class Camera:
         outputs: Sequence[str] = ("rgb",),
         threads: int | None = None,
         samples: int = 1,
+        renderer: RendererName = "auto",
     ) -> None:
         self.num_envs = arguments.at_least_one("num_envs", num_envs)
         self.image_size = arguments.image_size(image_size)
@@ -76,9 +83,25 @@ class Camera:
         self.model = model
         self.view = view
         self.scene = scene
-        self._mj_model = compose_scene(model.path, view, scene).compile()
+        setup = Setup(
+            model,
+            view,
+            scene,
+            compose_scene(model.path, view, scene).compile(),
+            self.image_size,
+            self.outputs,
+            samples,
+            self.device,
+        )
+        self.renderer = _choose(renderer, setup)
+        """Which renderer draws: "caster" or "mujoco"."""
+        bounds = [self.num_envs * i // self.threads for i in range(self.threads + 1)]
+        self._setup = setup
         with self._warp_scope():
-            self._build(samples)
+            self._shards = [
+                _Shard(start, stop, _DRAWS[self.renderer](setup, stop - start))
+                for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+            ]
         self._compiled = False
 
     @torch.no_grad()
@@ -108,11 +131,9 @@ class Camera:
             raise ValueError(
                 f"joint_q is on {joint_q.device}, the camera on {self.device}: move one of them."
             )
-        qpos = to_mujoco(self.model, joint_q.detach())
-        images = self._allocate()
-        jobs = [
-            functools.partial(self._render_shard, shard, qpos, images) for shard in self._shards
-        ]
+        joint_q = joint_q.detach()
+        images = self._setup.allocate(self.num_envs)
+        jobs = [functools.partial(shard.render, joint_q, images) for shard in self._shards]
         with self._warp_scope():
             # the first pass compiles kernels, which threads must not do side by side
             if self._compiled:
@@ -122,96 +143,6 @@ class Camera:
                     job()
                 self._compiled = True
         return images
-
-    def _build(self, samples: int) -> None:
-        """Puts the scene on the device and gives every shard its buffers."""
-        self._mjw_model = mjw.put_model(self._mj_model)
-        self._geom_body = wp.array(self._mj_model.geom_bodyid, dtype=int)
-        bounds = [self.num_envs * i // self.threads for i in range(self.threads + 1)]
-        height, width = self.image_size
-        self._shards: list[_Shard] = []
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
-            context = mjw.create_render_context(
-                self._mj_model,
-                nworld=stop - start,
-                cam_res=(width, height),
-                render_rgb="rgb" in self.outputs,
-                render_depth="depth" in self.outputs,
-                render_seg="segmentation" in self.outputs,
-                use_shadows=self.scene.shadow > 0.0,
-                enabled_geom_groups=_VISIBLE_GROUPS,
-                cam_active=[CAMERA],
-                background_color=(*self.scene.sky_color, 1.0),
-                shadow_light_fraction=1.0 - self.scene.shadow,
-                samples_per_pixel=samples,
-                enable_specular=False,
-                enable_emission=False,
-            )
-            data = mjw.make_data(self._mj_model, nworld=stop - start, nconmax=1, njmax=1)
-            # camera and light never turn: their directions are set once
-            mjw.camlight(self._mjw_model, data)
-            self._shards.append(_Shard(start, stop, data, context, wp.to_torch(data.qpos)))
-
-    def _render_shard(
-        self, shard: "_Shard", qpos: torch.Tensor, images: dict[str, torch.Tensor]
-    ) -> None:
-        shard.qpos.copy_(qpos[shard.start : shard.stop])
-        # positions of bodies and geoms only: no centres of mass, no general camera modes
-        mjw.kinematics(self._mjw_model, shard.data)
-        self._place_view(shard)
-        mjw.refit_bvh(self._mjw_model, shard.data, shard.context)
-        # all shards differ in their number of environments alone and share one compiled kernel
-        shard.context._megakernel = self._shards[0].context._megakernel
-        mjw.render(self._mjw_model, shard.data, shard.context)
-        self._unpack(shard, images)
-
-    def _place_view(self, shard: "_Shard") -> None:
-        view, mj_model, data = self.view, self._mj_model, shard.data
-        wp.launch(
-            follow_mount,
-            dim=shard.stop - shard.start,
-            inputs=[
-                data.xpos,
-                mj_model.body(view.mount or "world").id,
-                wp.vec3(*view.follow_mask),
-                wp.vec3(*view.eye),
-                2.0 * self.scene.checker_size,
-                mj_model.camera(CAMERA).id,
-                mj_model.geom(FLOOR).id,
-                mj_model.geom(WALL).id if self.scene.wall_y is not None else -1,
-            ],
-            outputs=[data.cam_xpos, data.geom_xpos],
-        )
-
-    def _allocate(self) -> dict[str, torch.Tensor]:
-        shape = (self.num_envs, *self.image_size)
-        kinds = {
-            "rgb": ((self.num_envs, 3, *self.image_size), torch.uint8),
-            "depth": (shape, torch.float32),
-            "segmentation": (shape, torch.int32),
-        }
-        return {
-            name: torch.empty(kinds[name][0], dtype=kinds[name][1], device=self.device)
-            for name in self.outputs
-        }
-
-    def _unpack(self, shard: "_Shard", images: dict[str, torch.Tensor]) -> None:
-        context = shard.context
-        sources = {
-            "rgb": (unpack_rgb, [context.rgb_data]),
-            "depth": (unpack_depth, [context.depth_data, self.scene.far]),
-            "segmentation": (unpack_segmentation, [context.seg_data, self._geom_body]),
-        }
-        pixels = self.image_size[0] * self.image_size[1]
-        for name, image in images.items():
-            kernel, inputs = sources[name]
-            flat = image[shard.start : shard.stop].flatten(-2)
-            wp.launch(
-                kernel,
-                dim=(shard.stop - shard.start, pixels),
-                inputs=inputs,
-                outputs=[wp.from_torch(flat)],
-            )
 
     @contextlib.contextmanager
     def _warp_scope(self) -> Iterator[None]:
@@ -224,15 +155,28 @@ class Camera:
             yield
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Shard:
-    """The buffers of environments start..stop-1."""
+    """Environments start..stop-1 and what renders them."""
 
     start: int
     stop: int
-    data: Any
-    context: Any
-    qpos: torch.Tensor
+    renderer: Renderer
+
+    def render(self, joint_q: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
+        part = slice(self.start, self.stop)
+        self.renderer.render(joint_q[part], {name: image[part] for name, image in images.items()})
+
+
+_DRAWS = {"caster": CasterRenderer, "mujoco": MujocoRenderer}
+
+
+def _choose(renderer: RendererName, setup: Setup) -> Literal["caster", "mujoco"]:
+    if renderer not in RENDERERS:
+        raise ValueError(f"renderer is {renderer!r}; allowed: {', '.join(RENDERERS)}.")
+    if renderer == "auto":
+        return "mujoco" if unsupported_geoms(setup.mj_model) else "caster"
+    return renderer
 
 
 def _outputs(outputs: Sequence[str]) -> tuple[str, ...]:

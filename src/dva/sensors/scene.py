@@ -16,7 +16,7 @@ WALL = "dva_wall"
 
 Vec3 = tuple[float, float, float]
 
-_TEXTURE_PIXELS = 64
+TEXTURE_PIXELS = 64
 """Side of the floor texture. Coarse on purpose: linear filtering then softens the edges of the
 checks."""
 
@@ -182,8 +182,8 @@ def _add_surfaces(spec: mujoco.MjSpec, scene: Scene) -> None:
         builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
         rgb1=scene.floor_color,
         rgb2=scene.floor_color2,
-        width=_TEXTURE_PIXELS,
-        height=_TEXTURE_PIXELS,
+        width=TEXTURE_PIXELS,
+        height=TEXTURE_PIXELS,
     )
     # one repetition of the texture is two checks; an infinite plane repeats it every 2 / texrepeat
     # metres

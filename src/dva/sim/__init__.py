@@ -10,11 +10,15 @@ they are computed.
 from dva.sim.coordinates import to_mujoco
 from dva.sim.importer import load_model
 from dva.sim.model import Model
+from dva.sim.poses import LinkPoses
+from dva.sim.schedule import Program
 from dva.sim.simulator import Simulator
 from dva.sim.warp_runtime import indexed_device, run_side_by_side, start_warp
 
 __all__ = [
+    "LinkPoses",
     "Model",
+    "Program",
     "Simulator",
     "indexed_device",
     "load_model",

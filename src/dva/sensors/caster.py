@@ -1,0 +1,161 @@
+"""A ray caster for scenes of plain shapes: what our robots are made of.
+
+It draws what MuJoCo Warp's renderer draws, several times faster: the camera never turns, so a
+pixel's ray is a constant; floor and wall are met by one division each; a ray asks for the robot's
+bounding sphere first, then for those of its shapes; and the checks of the floor are computed rather
+than looked up.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import warp as wp
+
+from dva.sensors.caster_kernels import cast, enclose, place, stand
+from dva.sensors.rendering import Setup
+from dva.sensors.scene import TEXTURE_PIXELS
+from dva.sensors.shapes import read_shapes
+from dva.sim import LinkPoses, Program
+
+__all__ = ["CasterRenderer"]
+
+
+class CasterRenderer:
+    """Renders n environments of a scene of plain shapes.
+
+    Args:
+        setup: what is rendered.
+        num_envs: number of environments n.
+
+    Raises:
+        ValueError: the scene has a geom that is not a plain shape.
+    """
+
+    def __init__(self, setup: Setup, num_envs: int) -> None:
+        self._setup, self._num_envs = setup, num_envs
+        self._device = wp.device_from_torch(setup.device)
+        self._poses = LinkPoses(setup.model, num_envs, setup.device)
+        self._scene = _scene_arguments(setup, self._device)
+        wp.get_module(cast.module.name).load(self._device)
+        shapes = len(self._scene["kind"])
+        self._images = setup.allocate(num_envs)
+        self._state: dict[str, Any] = {
+            "link_position": self._poses.position,
+            "link_rotation": self._poses.rotation,
+            **{
+                name: wp.zeros(shape, dtype=dtype, device=self._device)
+                for name, (shape, dtype) in {
+                    "eye": (num_envs, wp.vec3),
+                    "center": ((num_envs, shapes), wp.vec3),
+                    "rotation": ((num_envs, shapes), wp.mat33),
+                    "hull": (num_envs, wp.vec4),
+                }.items()
+            },
+            **{name: wp.from_torch(image.flatten(-2)) for name, image in self._images.items()},
+        }
+        self._program = Program(self._device, self._launches())
+
+    def render(self, joint_q: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
+        """Renders joint positions (n, nq) into images; see `Camera.render`."""
+        self._poses.joint_q[:, 0].copy_(joint_q)
+        stream = wp.stream_from_torch(self._setup.device) if self._device.is_cuda else None
+        self._program.run(stream)
+        for name, image in images.items():
+            image.copy_(self._images[name])
+
+    def _launches(self) -> Iterator[dict[str, Any]]:
+        yield from self._poses.launches()
+        n, shapes = self._num_envs, len(self._scene["kind"])
+        pixels = self._setup.image_size[0] * self._setup.image_size[1]
+        for kernel, dim in (
+            (stand, n),
+            (place, (n, shapes)),
+            (enclose, n),
+            (cast, (n, pixels)),
+        ):
+            arguments = {**self._scene, **self._state}
+            inputs = [arguments.get(argument.label) for argument in kernel.adj.args]
+            yield {"kernel": kernel, "dim": dim, "inputs": inputs}
+
+
+def _scene_arguments(setup: Setup, device: Any) -> dict[str, Any]:
+    """Copies the scene to the device, as the kernels' arguments by name."""
+    shapes = read_shapes(setup.mj_model, setup.model)
+    scene, view, model = setup.scene, setup.view, setup.model
+    mount = model.body_names.index(view.mount) if view.mount is not None else 0
+    rays, cosines = pixel_rays(view.fovy, view.rotation, setup.image_size, setup.samples)
+    light = np.asarray(scene.light_direction) / np.linalg.norm(scene.light_direction)
+    arrays = {
+        "kind": (shapes.kind, int),
+        "link": (shapes.link, int),
+        "body": (shapes.body, int),
+        "local_position": (shapes.position, wp.vec3),
+        "local_rotation": (shapes.rotation, wp.quat),
+        "size": (shapes.size, wp.vec3),
+        "reach": (shapes.bounding_radius, float),
+        "color": (shapes.color, wp.vec3),
+        "rays": (rays, wp.vec3),
+        "cosines": (cosines, float),
+    }
+    return {
+        **{
+            name: wp.array(np.ascontiguousarray(array), dtype=dtype, device=device)
+            for name, (array, dtype) in arrays.items()
+        },
+        "num_shapes": len(shapes.kind),
+        "mount": int(model.body_link[mount]),
+        "mount_offset": wp.vec3(*model.body_frame[mount][:3]),
+        "view_eye": wp.vec3(*view.eye),
+        "follow": wp.vec3(*view.follow_mask),
+        "samples": setup.samples * setup.samples,
+        "floor_height": float(scene.floor_height),
+        "wall_y": float(scene.wall_y) if scene.wall_y is not None else 1e9,
+        "checker": float(scene.checker_size),
+        "soft": 2.0 / TEXTURE_PIXELS,
+        "light_checks": wp.vec3(*_as_bytes(scene.floor_color)),
+        "dark_checks": wp.vec3(*_as_bytes(scene.floor_color2)),
+        "wall_color": wp.vec3(*scene.wall_color),
+        "sky_color": wp.vec3(*scene.sky_color),
+        "to_light": wp.vec3(*-light),
+        "light": float(scene.light),
+        "ambient": float(scene.ambient),
+        "shadow": float(scene.shadow),
+        "far": float(scene.far),
+    }
+
+
+def pixel_rays(
+    fovy: float, rotation: np.ndarray, image_size: tuple[int, int], samples: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the rays through the pixels of a pinhole camera.
+
+    Args:
+        fovy: full vertical field of view [degrees].
+        rotation: (3, 3), columns are the camera's right, up and backward axes in the world frame.
+        image_size: (height, width).
+        samples: rays per pixel along each axis, evenly spaced.
+
+    Returns:
+        Unit directions in the world frame (samples^2, H W, 3), and their cosines with the optical
+        axis (samples^2, H W).
+    """
+    height, width = image_size
+    offsets = (np.arange(samples) + 0.5) / samples
+    row, column = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    half = np.tan(np.radians(fovy) / 2.0)
+    rays = []
+    for down in offsets:
+        for right in offsets:
+            x = (2.0 * (column + right) / width - 1.0) * half * width / height
+            y = (1.0 - 2.0 * (row + down) / height) * half
+            rays.append(np.stack([x, y, -np.ones_like(x)], axis=-1).reshape(-1, 3))
+    local = np.stack(rays)
+    local /= np.linalg.norm(local, axis=-1, keepdims=True)
+    return local @ rotation.T, -local[..., 2]
+
+
+def _as_bytes(color: tuple[float, float, float]) -> np.ndarray:
+    """Rounds a colour as a texture of bytes does."""
+    return np.floor(np.asarray(color) * 255.0) / 255.0
