@@ -76,6 +76,15 @@ def test_act_is_the_squashed_mean_for_any_number_of_images() -> None:
     assert not action.requires_grad
 
 
+def test_threads_do_not_change_training() -> None:
+    rows = []
+    for threads in (1, 3):
+        config = small_config(num_envs=20, micro_batch=30)
+        learner = DVA(PointMass(20), config, threads=threads)
+        rows.append([without_times(learner.iterate()) for _ in range(3)])
+    assert rows[0] == rows[1]
+
+
 @pytest.mark.parametrize("micro_batch", [1, 7, 16])
 def test_micro_batch_does_not_change_the_gradient(micro_batch: int) -> None:
     gradients = []

@@ -10,6 +10,7 @@ import warp as wp
 import dva
 from dva import robots
 from dva.learning import DVA, DvaConfig
+from dva.sensors import OUTPUTS, Camera, caster_kernels
 from dva.sensors import kernels as sensor_kernels
 from dva.sim import Simulator, load_model, start_warp
 from dva.sim.kernels import build_kernels
@@ -33,8 +34,9 @@ def test_dynamics_compile_for_cuda(tmp_path: Path):
     assert "cuda_kernel_backward" in text
 
 
-def test_camera_kernels_compile_for_cuda(tmp_path: Path):
-    assert "unpack_rgb" in compile_for_cuda(wp.get_module(sensor_kernels.__name__), tmp_path)
+@pytest.mark.parametrize("kernel", [sensor_kernels.unpack_rgb, caster_kernels.cast])
+def test_camera_kernels_compile_for_cuda(kernel: wp.Kernel, tmp_path: Path):
+    assert kernel.key in compile_for_cuda(kernel.module, tmp_path)
 
 
 @needs_gpu
@@ -62,3 +64,18 @@ def test_an_iteration_of_training_runs_on_cuda():
     env = dva.make("hopper", num_envs=4, device="cuda", image_size=32, final_pixels=False)
     metrics = DVA(env, config).iterate()
     assert metrics["nonfinite_count"] == 0
+
+
+@needs_gpu
+def test_cuda_draws_what_the_cpu_draws():
+    task = dva.tasks.get("humanoid")
+    model = load_model(robots.mjcf_path(task.robot))
+    joint_q, _ = task.start(3, torch.Generator().manual_seed(0), torch.device("cpu"))
+    images = [
+        Camera(model, task.view, task.scene, 3, 48, device=device, outputs=OUTPUTS)
+        .render(joint_q.to(device))["rgb"]
+        .cpu()
+        .int()
+        for device in ("cpu", "cuda")
+    ]
+    assert ((images[0] - images[1]).abs() > 2).float().mean() < 1e-3

@@ -22,7 +22,7 @@ class Algorithm:
     config_class: type[LearnerConfig]
     """Dataclass of its hyperparameters."""
     learner_class: Callable[..., Learner]
-    """Built as learner_class(env, config, seed)."""
+    """Built as learner_class(env, config, seed, threads=...)."""
 
 
 ALGORITHMS: dict[str, Algorithm] = {

@@ -13,6 +13,8 @@ Source: You, Liu, Abraham, "Accelerating Visual-Policy Learning through Parallel
 Simulation", arXiv 2505.10646, algorithm 1 and Theorem 1.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -33,7 +35,7 @@ class DVA(Learner):
     Args:
         env: as for `Learner`.
         config: hyperparameters.
-        seed: as for `Learner`.
+        seed, threads: as for `Learner`.
         action_gradient: estimator of dL/da; the adjoint of a differentiable simulator unless given.
 
     Raises:
@@ -48,8 +50,9 @@ class DVA(Learner):
         config: DvaConfig,
         seed: int = 0,
         action_gradient: ActionGradient = adjoint_action_gradient,
+        threads: int | None = None,
     ) -> None:
-        super().__init__(env, config, seed)
+        super().__init__(env, config, seed, threads)
         self.action_gradient = action_gradient
 
     def iterate(self) -> dict[str, float | None]:
@@ -77,7 +80,9 @@ class DVA(Learner):
 
     def rollout(self) -> Rollout:
         """Block 1: collects h steps; the policy leaves no graph, the physics leaves one."""
-        return self.collect(self._sample_action)
+        with torch.no_grad():
+            converted = self.actor.converted()  # the parameters stay as they are for h steps
+        return self.collect(partial(self._sample_action, converted))
 
     def policy_gradient(self, rollout: Rollout, action_gradient: Tensor) -> None:
         """Block 3: replaces the actor's gradients by the decoupled policy gradient of a rollout.
@@ -109,12 +114,15 @@ class DVA(Learner):
             rollout.noise.flatten(0, 1),
             action_gradient.flatten(0, 1),
             self.config.micro_batch or default_micro_batch(self.device),
+            self.threads or 1,
         )
 
-    def _sample_action(self, observation: Observation) -> tuple[Tensor, Tensor]:
+    def _sample_action(
+        self, converted: list[tuple[Tensor, Tensor]], observation: Observation
+    ) -> tuple[Tensor, Tensor]:
         """Draws actions before tanh (N, A), leaves of the physics graph, and their noise."""
-        with torch.no_grad():
-            mean, log_std = self.actor(self.policy_input(observation, self.horizon_normalizer))
-            noise = self.draw_noise()
-            action = mean + log_std.exp() * noise
+        inputs = self.policy_input(observation, self.horizon_normalizer)
+        mean = self.policy_mean(inputs, converted)
+        noise = self.draw_noise()
+        action = mean + self.actor.log_std.detach().exp() * noise
         return action.requires_grad_(), noise

@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,8 +18,12 @@ from dva.learning.rollout import Rollout, collect_rollout
 from dva.learning.state import add_prefix, strip_prefix
 from dva.learning.timing import PhaseTimer
 from dva.policies import Actor, Critic, RunningNormalizer, resolve_precision
+from dva.sim import run_side_by_side
 
 __all__ = ["Learner"]
+
+_PART = 8
+"""Images that pass the actor together where threads share a batch."""
 
 
 class Learner:
@@ -31,13 +36,19 @@ class Learner:
             after a reset.
         config: hyperparameters.
         seed: of the initial parameters, the actions' noise and the critic's minibatches.
+        threads: images pass the actor in parts, so many side by side; results do not depend on how
+            many. For CPUs, with torch's own threads set to 1: fewer waits than inside every
+            operation. None leaves parallelism to torch.
 
     Raises:
         ValueError: environment and config disagree.
     """
 
-    def __init__(self, env: Environment, config: LearnerConfig, seed: int = 0) -> None:
+    def __init__(
+        self, env: Environment, config: LearnerConfig, seed: int = 0, threads: int | None = None
+    ) -> None:
         _check_agreement(env, config)
+        self.threads = threads
         self.env = env
         self.config = config
         self.device = torch.device(env.device)
@@ -84,8 +95,32 @@ class Learner:
     def act(self, observation: Observation) -> Tensor:
         """Chooses the policy's mean actions (n, A) in [-1, 1] for observations of any number n."""
         observation = {name: value.to(self.device) for name, value in observation.items()}
-        mean, _ = self.actor(self.policy_input(observation, self.normalizer))
-        return torch.tanh(mean)
+        return torch.tanh(self.policy_mean(self.policy_input(observation, self.normalizer)))
+
+    @torch.no_grad()
+    def policy_mean(
+        self, inputs: Tensor, converted: Sequence[tuple[Tensor, Tensor]] | None = None
+    ) -> Tensor:
+        """Computes mean actions before tanh (n, A), without graph.
+
+        Args:
+            inputs: of `policy_input`, (n, ...).
+            converted: of the actor's method of that name.
+        """
+        if self.threads is None or not self.config.pixels:
+            return self.actor(inputs, converted)[0]
+        parts = inputs.split(_PART)
+        means: dict[int, Tensor] = {}
+        converted = converted or self.actor.converted()
+
+        def run(lane: range) -> None:
+            with torch.no_grad():  # a thread has its own mode
+                for i in lane:
+                    means[i] = self.actor(parts[i], converted)[0]
+
+        lanes = [range(i, len(parts), self.threads) for i in range(min(self.threads, len(parts)))]
+        run_side_by_side([partial(run, lane) for lane in lanes])
+        return torch.cat([means[i] for i in range(len(parts))])
 
     def policy_input(self, observation: Observation, normalizer: RunningNormalizer) -> Tensor:
         """Picks what the actor sees: uint8 images (n, C, H, W), or normalised states (n, O)."""

@@ -33,14 +33,16 @@ class SHAC(Learner):
         ValueError: the policy sees pixels, through which no gradient flows.
     """
 
-    def __init__(self, env: Environment, config: ShacConfig, seed: int = 0) -> None:
+    def __init__(
+        self, env: Environment, config: ShacConfig, seed: int = 0, threads: int | None = None
+    ) -> None:
         if config.pixels:
             raise ValueError(
                 'SHAC with observe "pixels" needs images that carry a gradient, and this camera\'s '
                 'do not. Use observe "state", or the algorithm "dva", which needs no gradient '
                 "through the camera."
             )
-        super().__init__(env, config, seed)
+        super().__init__(env, config, seed, threads)
         self._dropped = torch.zeros(env.num_envs, dtype=torch.bool, device=self.device)
         """Environments with a non-finite gradient in the present iteration, (N,)."""
 

@@ -53,16 +53,33 @@ class Actor(nn.Module):
         self.mean = nn.Linear(sizes[-1], action_size)
         self.log_std = nn.Parameter(torch.full((action_size,), float(log_std_init)))
 
-    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+    def converted(self) -> list[tuple[Tensor, Tensor]]:
+        """Converts the parameters that images meet to their arithmetic, with their graph.
+
+        Returns:
+            Weight and bias of each convolution and of the trunk; nothing for states.
+        """
+        if self.encoder is None:
+            return []
+        # The trunk reads thousands of features: in bfloat16 this halves the memory it moves.
+        dtype = self.encoder.compute_dtype
+        return [
+            *self.encoder.converted(),
+            (self.trunk.weight.to(dtype), self.trunk.bias.to(dtype)),
+        ]
+
+    def forward(
+        self, observation: Tensor, converted: Sequence[tuple[Tensor, Tensor]] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Computes the mean (B, A) and the log standard deviation (A,), float32, before tanh.
 
         Args:
             observation: uint8 images (B, C, H, W), or (normalised) states (B, O).
+            converted: what `converted` returned, to spare many small batches the conversion.
         """
         x = observation
         if self.encoder is not None:
-            x = self.encoder(x)
-            # The trunk reads thousands of features: in bfloat16 this halves the memory it moves.
-            x = F.linear(x, self.trunk.weight.to(x.dtype), self.trunk.bias.to(x.dtype))
+            *convolutions, trunk = converted or self.converted()
+            x = F.linear(self.encoder(x, convolutions), *trunk)
             x = torch.tanh(self.trunk_norm(x.float()))
         return self.mean(self.mlp(x)), self.log_std

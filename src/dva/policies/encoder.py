@@ -1,6 +1,7 @@
 """The image encoder of DrQ-v2, in float32 or bfloat16 arithmetic."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -79,8 +80,32 @@ class Encoder(nn.Module):
             nn.init.orthogonal_(layer.weight, math.sqrt(2.0))
             nn.init.zeros_(layer.bias)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def converted(self) -> list[tuple[Tensor, Tensor]]:
+        """Converts each layer's weight and bias to `compute_dtype`, with their graph.
+
+        The first weight is divided by 255.
+        """
+        scale = 1.0 / 255.0
+        pairs = []
+        for layer in self.convolutions:
+            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+            # Master weights stay contiguous, so that checkpoints and optimizer moments have one
+            # layout.
+            weight = (layer.weight * scale).to(
+                self.compute_dtype, memory_format=torch.channels_last
+            )
+            pairs.append((weight, layer.bias.to(self.compute_dtype)))
+            scale = 1.0
+        return pairs
+
+    def forward(
+        self, pixels: Tensor, converted: Sequence[tuple[Tensor, Tensor]] | None = None
+    ) -> Tensor:
         """Encodes uint8 images (B, C, H, W) into features (B, output_size) of `compute_dtype`.
+
+        Args:
+            pixels: the images.
+            converted: what `converted` returned, to spare many small batches the conversion.
 
         Raises:
             TypeError: the images are not uint8.
@@ -90,16 +115,8 @@ class Encoder(nn.Module):
         # Pixel - 127.5 needs eight significant bits, which bfloat16 has: the conversion is exact,
         # and the division by 255 moves into the small weight.
         x = pixels.to(self.compute_dtype, memory_format=torch.channels_last).sub_(127.5)
-        scale = 1.0 / 255.0
-        for layer in self.convolutions:
-            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
-            # Master weights stay contiguous, so that checkpoints and optimizer moments have one
-            # layout.
-            weight = (layer.weight * scale).to(
-                self.compute_dtype, memory_format=torch.channels_last
-            )
-            x = F.relu_(F.conv2d(x, weight, layer.bias.to(self.compute_dtype), layer.stride))
-            scale = 1.0
+        for (weight, bias), stride in zip(converted or self.converted(), STRIDES, strict=True):
+            x = F.relu_(F.conv2d(x, weight, bias, stride))
         # Features in (H, W, C) order: a view of channels-last memory, where (C, H, W) would copy
         # it.
         return x.permute(0, 2, 3, 1).reshape(x.shape[0], self.output_size)

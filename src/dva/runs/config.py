@@ -42,7 +42,7 @@ class TrainConfig(Generic[LearnerConfig]):
     device: str = "auto"
     """auto, cpu, cuda or cuda:INDEX; auto takes a GPU when there is one."""
     threads: int | None = None
-    """CPU threads of simulation and rendering; none: as many as the machine has cores."""
+    """CPU threads; none: as many as torch would use, which is one for each core."""
     minutes: float | None = None
     """Stop after this wall time, set-up included; the learning-rate schedule keeps its plan."""
     stop_at: int | None = None

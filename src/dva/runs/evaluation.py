@@ -55,14 +55,21 @@ class Evaluation:
         return dataclasses.asdict(self)
 
 
-def make_env(config: TrainConfig, num_envs: int, device: str | None = None, seed: int = 0) -> Any:
+def make_env(
+    config: TrainConfig,
+    num_envs: int,
+    device: str | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Any:
     """Makes the environments of a run, for training and for evaluation alike.
 
     Args:
-        config: names the task, what a policy observes, and the CPU threads.
+        config: names the task, what a policy observes, and the CPU threads, if no others are given.
         num_envs: number of environments.
         device: "auto", "cpu" or "cuda"; none: what `config` asks for.
         seed: of the starts, until a reset gives another.
+        threads: CPU threads; none: what `config` asks for.
 
     Raises:
         UsageError: this machine has no such device.
@@ -79,7 +86,7 @@ def make_env(config: TrainConfig, num_envs: int, device: str | None = None, seed
         frame_stack=learner.frame_stack,
         pixels=learner.pixels,
         final_pixels=False,
-        threads=config.threads,
+        threads=threads or config.threads,
     )
 
 

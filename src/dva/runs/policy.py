@@ -6,12 +6,16 @@ from pathlib import Path
 from dva.runs.checkpoint import load_checkpoint
 from dva.runs.evaluation import Evaluation, Policy, evaluate, make_env
 from dva.runs.run import Run
+from dva.runs.threads import lanes
 
 __all__ = ["evaluate_run", "load_policy"]
 
 
 def load_policy(
-    run: Run | str | Path, checkpoint: str = "latest", device: str | None = None
+    run: Run | str | Path,
+    checkpoint: str = "latest",
+    device: str | None = None,
+    threads: int | None = None,
 ) -> Policy:
     """Loads the deterministic policy of a run.
 
@@ -19,6 +23,7 @@ def load_policy(
         run: a run or its folder.
         checkpoint: "latest" or "best" (by the running return).
         device: "auto", "cpu" or "cuda"; none: what the run asked for.
+        threads: as for `dva.learning.Learner`.
 
     Returns:
         A function from an observation {"pixels" uint8 (n, 3 frame_stack, H, W), "state"} to
@@ -34,7 +39,9 @@ def load_policy(
     # The learner reads the sizes of its networks off an environment; one robot is enough.
     env = make_env(run.config, 1, device)
     learner_config = dataclasses.replace(run.config.learner, num_envs=1)
-    learner = ALGORITHMS[run.config.algo].learner_class(env, learner_config, seed=0)
+    learner = ALGORITHMS[run.config.algo].learner_class(
+        env, learner_config, seed=0, threads=threads
+    )
     learner.load_policy_state(state)
     env.close()
     return learner.act
@@ -53,9 +60,10 @@ def evaluate_run(
         UsageError: there is no such run or checkpoint, or a value is not allowed.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    return evaluate(
-        load_policy(run, checkpoint, device),
-        lambda num_envs: make_env(run.config, num_envs, device),
-        episodes,
-        video=video,
-    )
+    with lanes(run.config, device) as threads:
+        return evaluate(
+            load_policy(run, checkpoint, device, threads),
+            lambda num_envs: make_env(run.config, num_envs, device, threads=threads),
+            episodes,
+            video=video,
+        )

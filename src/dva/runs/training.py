@@ -19,6 +19,7 @@ from dva.runs.metrics import MetricsWriter, peak_memory_mb, truncate_metrics
 from dva.runs.nan_guard import dump_nonfinite, watch_nonfinite
 from dva.runs.resume import continued_config, require_continuable
 from dva.runs.run import Run
+from dva.runs.threads import lanes
 
 __all__ = ["Outcome", "Update", "train"]
 
@@ -94,12 +95,13 @@ def train(
         stored = Run.open(resume.path).config
         require_continuable(stored, config)
         planned = stored.planned_iterations
-    # Built before the folder is made: what cannot be built leaves no empty run behind.
-    session = _Session(config, report, started)
-    run = Run.create(config) if resume is None else resume
-    with run.locked():
-        run.config = config
-        return session.run_to_end(run, resume is not None, planned)
+    with lanes(config) as threads:
+        # Built before the folder is made: what cannot be built leaves no empty run behind.
+        session = _Session(config, report, started, threads)
+        run = Run.create(config) if resume is None else resume
+        with run.locked():
+            run.config = config
+            return session.run_to_end(run, resume is not None, planned)
 
 
 class _Session:
@@ -107,8 +109,11 @@ class _Session:
 
     run: Run
 
-    def __init__(self, config: TrainConfig, report: Report, started: float) -> None:
+    def __init__(
+        self, config: TrainConfig, report: Report, started: float, threads: int | None
+    ) -> None:
         self.config, self.report, self.started = config, report, started
+        self.threads = threads
         self.interrupt = Interrupt()
         self.earlier_seconds = 0.0
         self.best_return: float | None = None
@@ -150,11 +155,16 @@ class _Session:
 
         config, learner = self.config, self.config.learner
         self.report(Update(message="Building the environment (the first time compiles kernels)"))
-        self.env = make_env(config, learner.num_envs, seed=config.seed)
+        self.env = self._make_env(learner.num_envs, config.seed)
         if config.nan_guard:
             watch_nonfinite(self.env, self._keep_nonfinite)
         entry = ALGORITHMS[config.algo]
-        self.learner = entry.learner_class(self.env, learner, seed=config.seed)
+        self.learner = entry.learner_class(
+            self.env, learner, seed=config.seed, threads=self.threads
+        )
+
+    def _make_env(self, num_envs: int, seed: int = 0) -> Any:
+        return make_env(self.config, num_envs, seed=seed, threads=self.threads)
 
     def _restore(self, planned_before: int) -> None:
         """Puts learner, environment and files back to the latest checkpoint."""
@@ -270,7 +280,7 @@ class _Session:
         """Films the deterministic policy; training's randomness is left as it was."""
         path = self.run.videos / f"iteration-{self.learner.iteration:06d}.mp4"
         with torch.random.fork_rng():
-            env = make_env(self.config, 4)
+            env = self._make_env(4)
             steps = min(VIDEO_STEPS, env.episode_length)
             record(self.learner.act, env, path, steps, seed=0, image_size=VIDEO_TILE)
             env.close()
@@ -285,11 +295,7 @@ class _Session:
     def _evaluate(self) -> dict[str, Any]:
         episodes = self.config.evaluation_episodes
         self.report(Update(message=f"Evaluating {episodes} episodes"))
-        found = evaluate(
-            self.learner.act,
-            lambda num_envs: make_env(self.config, num_envs),
-            episodes,
-        )
+        found = evaluate(self.learner.act, self._make_env, episodes)
         result = {
             "iteration": self.learner.iteration,
             "env_steps": self.learner.env_steps,
