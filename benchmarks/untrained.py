@@ -1,0 +1,56 @@
+"""Returns without training: random actions, and no action at all (the robot stands or falls).
+
+    python benchmarks/untrained.py hopper ant --save benchmarks/results/untrained.json
+
+One row per task and policy: mean and standard deviation of the return over whole episodes, and
+their mean length, from the starts that `dva eval` uses.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from _results import report
+from dva import tasks
+from dva.runs.evaluation import evaluate, random_policy, zero_policy
+
+
+def measure(task: str, episodes: int, device: str) -> list[dict[str, Any]]:
+    """Evaluates both policies on one task."""
+    make = partial(tasks.make, task, device=device, pixels=False)
+    action_size = make(1).action_size
+    rows = []
+    for name, policy in (
+        ("random", random_policy(action_size, seed=0)),
+        ("zero", zero_policy(action_size)),
+    ):
+        found = evaluate(policy, make, episodes)
+        rows.append(
+            {
+                "task": task,
+                "policy": name,
+                "episodes": episodes,
+                "mean": round(found.mean, 1),
+                "std": round(found.std, 1),
+                "episode_length": round(found.episode_length, 1),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    """Parses the command line, measures and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("tasks", nargs="+", help=f"out of {', '.join(tasks.names())}")
+    parser.add_argument("--episodes", type=int, default=64)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
+    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    args = parser.parse_args()
+    rows = [row for task in args.tasks for row in measure(task, args.episodes, args.device)]
+    report(rows, args.json, args.save)
+
+
+if __name__ == "__main__":
+    main()
