@@ -1,0 +1,100 @@
+"""Times whole training iterations, phase by phase.
+
+    python benchmarks/iteration.py hopper --num-envs 16 64
+    python benchmarks/iteration.py hopper --preset paper --device cuda --num-envs 64 256 1024 4096
+
+One row per number of environments: medians over the iterations of the seconds of an iteration and
+of its phases, environment steps per second, and the memory at its peak. Rollout is what remains of
+its phase after rendering and simulation: the policy and the bookkeeping. On a CPU the work is
+shared as in `dva train`.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from _results import report
+from dva import tasks
+from dva.learning import ALGORITHMS
+from dva.runs import default_config
+from dva.runs.evaluation import make_env
+from dva.runs.metrics import peak_memory_mb
+from dva.runs.threads import lanes
+
+PHASES = ("rollout", "rendering", "simulation", "action_gradient", "regression", "critic")
+WARM_UP = 3
+
+
+def measure(args: argparse.Namespace, num_envs: int | None) -> dict[str, Any]:
+    """Trains for some iterations and gives one row of the table."""
+    changes = {} if args.horizon is None else {"horizon": args.horizon}
+    config = default_config(
+        args.task, args.algo, args.preset, device=args.device, threads=args.threads, **changes
+    )
+    learner_config = config.learner
+    if num_envs is not None:
+        learner_config = dataclasses.replace(learner_config, num_envs=num_envs)
+    config = dataclasses.replace(config, learner=learner_config)
+    with lanes(config) as threads:
+        env = make_env(config, learner_config.num_envs, threads=threads)
+        learner = ALGORITHMS[args.algo].learner_class(env, learner_config, threads=threads)
+        rows, seconds = [], []
+        for i in range(WARM_UP + args.iterations):
+            _synchronize(learner.device)
+            began = time.perf_counter()
+            metrics = learner.iterate()
+            _synchronize(learner.device)
+            if i >= WARM_UP:
+                seconds.append(time.perf_counter() - began)
+                rows.append(metrics)
+        env.close()
+    phases = {
+        name: statistics.median(row.get(f"seconds_{name}") or 0 for row in rows) for name in PHASES
+    }
+    phases["rollout"] -= phases["rendering"] + phases["simulation"]
+    steps = learner_config.num_envs * learner_config.horizon
+    return {
+        "task": args.task,
+        "algo": args.algo,
+        "preset": config.preset,
+        "num_envs": learner_config.num_envs,
+        "horizon": learner_config.horizon,
+        "image_size": learner_config.image_size,
+        "device": str(learner.device),
+        "threads": threads,
+        "seconds": round(statistics.median(seconds), 4),
+        **{f"seconds_{name}": round(value, 4) for name, value in phases.items()},
+        "steps_per_s": round(steps / statistics.median(seconds)),
+        "peak_memory_mb": round(peak_memory_mb(learner.device)),
+    }
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main() -> None:
+    """Parses the command line, measures and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("task", help=f"one of {', '.join(tasks.names())}")
+    parser.add_argument("--algo", default="dva", help=f"one of {', '.join(ALGORITHMS)}")
+    parser.add_argument("--preset", help="default: the device's")
+    parser.add_argument("--num-envs", type=int, nargs="+", help="default: the preset's")
+    parser.add_argument("--horizon", type=int, help="default: the preset's")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: one for each core")
+    parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
+    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    args = parser.parse_args()
+    report([measure(args, n) for n in args.num_envs or [None]], args.json, args.save)
+
+
+if __name__ == "__main__":
+    main()
