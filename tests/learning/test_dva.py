@@ -6,7 +6,6 @@ import torch
 from point_mass import PointMass
 
 from dva.learning import DVA, DvaConfig
-from dva.learning.action_gradient import limit_outliers
 
 METRICS = {
     "iteration", "env_steps", "return", "episode_length", "actor_loss", "critic_loss",
@@ -75,18 +74,6 @@ def test_act_is_the_squashed_mean_for_any_number_of_images() -> None:
     action = learner.act({"pixels": pixels})
     assert torch.equal(action, torch.tanh(learner.actor(pixels)[0]))
     assert not action.requires_grad
-
-
-def test_outliers_are_scaled_to_the_limit_and_nothing_else_changes() -> None:
-    gradient = torch.randn(5, 7, 2, generator=torch.Generator().manual_seed(0))
-    gradient[:, 3] *= 1000.0
-    limited = limit_outliers(gradient, 3.0)
-    norms = gradient.square().sum(dim=(0, 2)).sqrt()
-    assert limited[:, 3].norm() == pytest.approx(3.0 * norms.median().item(), rel=1e-5)
-    direction = torch.cosine_similarity(limited[:, 3].flatten(), gradient[:, 3].flatten(), dim=0)
-    assert direction == pytest.approx(1.0)
-    others = [0, 1, 2, 4, 5, 6]
-    assert torch.equal(limited[:, others], gradient[:, others])
 
 
 def test_threads_do_not_change_training() -> None:

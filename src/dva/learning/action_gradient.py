@@ -9,7 +9,7 @@ from torch import Tensor
 from dva.learning.returns import horizon_loss
 from dva.learning.rollout import Rollout
 
-__all__ = ["ActionGradient", "adjoint_action_gradient", "drop_nonfinite", "limit_outliers"]
+__all__ = ["ActionGradient", "adjoint_action_gradient", "drop_nonfinite"]
 
 
 class ActionGradient(Protocol):
@@ -67,22 +67,3 @@ def drop_nonfinite(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """
     dropped = ~torch.isfinite(gradient).all(-1).all(0)
     return torch.where(dropped[None, :, None], 0.0, gradient), dropped
-
-
-def limit_outliers(gradient: Tensor, limit: float) -> Tensor:
-    """Scales down the gradients of environments in which it is far longer than in the median one.
-
-    A robot that falls or hits a limit hard has a gradient hundreds of times as long as one that
-    walks. The sum over environments, clipped as a whole, then says only what that one should have
-    done.
-
-    Args:
-        gradient: (h, N, A).
-        limit: largest norm of an environment's gradient, in medians over environments.
-
-    Returns:
-        (h, N, A), in which short gradients are as they were.
-    """
-    norms = gradient.square().sum(dim=(0, 2)).sqrt()
-    scale = (limit * norms.median() / norms.clamp(min=1e-12)).clamp(max=1.0)
-    return gradient * scale[:, None]

@@ -88,19 +88,12 @@ class DvaConfig(LearnerConfig):
 
     micro_batch: int | None = None
     """Images in one piece of the regression: sets its peak memory only. None: by device."""
-    outlier_limit: float | None = None
-    """How many times the median environment's action gradient one environment's may measure; longer
-    ones are scaled down to it. None: as long as they are, as in the paper."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(
             "micro_batch", self.micro_batch, self.micro_batch is None or self.micro_batch >= 1,
             "1 or more, or None",
-        )  # fmt: skip
-        _require(
-            "outlier_limit", self.outlier_limit,
-            self.outlier_limit is None or self.outlier_limit >= 1.0, "1 or more, or None",
         )  # fmt: skip
 
 

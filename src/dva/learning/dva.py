@@ -18,12 +18,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from dva.learning.action_gradient import (
-    ActionGradient,
-    adjoint_action_gradient,
-    drop_nonfinite,
-    limit_outliers,
-)
+from dva.learning.action_gradient import ActionGradient, adjoint_action_gradient, drop_nonfinite
 from dva.learning.config import DvaConfig
 from dva.learning.environment import Environment, Observation
 from dva.learning.learner import Learner
@@ -69,8 +64,6 @@ class DVA(Learner):
         with timer("action_gradient"):
             gradient, loss = self.action_gradient(rollout, self.target_value, self.config.discount)
             gradient, dropped = drop_nonfinite(gradient)
-            if self.config.outlier_limit is not None:
-                gradient = limit_outliers(gradient, self.config.outlier_limit)
         with timer("regression"):
             self.policy_gradient(rollout, gradient)
             norm, skipped = self.actor_optimizer.step(rate)
