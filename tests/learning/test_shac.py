@@ -130,7 +130,9 @@ def test_a_policy_of_states_keeps_no_frames() -> None:
 
 
 def test_pixels_are_refused_with_the_reason() -> None:
-    with pytest.raises(ValueError, match='carry a gradient.*Use observe "state"'):
+    with pytest.raises(
+        ValueError, match='carry a gradient.*Use the camera "differentiable", or observe "state"'
+    ):
         SHAC(PointMass(4), ShacConfig(**{**SMALL, "observe": "pixels"}))
 
 

@@ -58,8 +58,8 @@ def test_bfloat16_encoder_is_close_and_keeps_float32_gradients() -> None:
 def test_encoder_names_what_is_wrong_with_its_input() -> None:
     with pytest.raises(ValueError, match="14x14.*15 or more"):
         Encoder((9, 14, 14))
-    with pytest.raises(TypeError, match="float32.*uint8"):
-        Encoder((9, 16, 16))(torch.zeros(1, 9, 16, 16))
+    with pytest.raises(TypeError, match="int64.*uint8 or float32"):
+        Encoder((9, 16, 16))(torch.zeros(1, 9, 16, 16, dtype=torch.int64))
 
 
 def test_precision_names_are_checked() -> None:

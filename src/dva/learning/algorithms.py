@@ -1,6 +1,5 @@
 """The list of algorithms."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from dva.learning.config import DvaConfig, LearnerConfig, ShacConfig
@@ -21,7 +20,7 @@ class Algorithm:
     """One line for help texts."""
     config_class: type[LearnerConfig]
     """Dataclass of its hyperparameters."""
-    learner_class: Callable[..., Learner]
+    learner_class: type[Learner]
     """Built as learner_class(env, config, seed, threads=...)."""
 
 
@@ -34,7 +33,8 @@ ALGORITHMS: dict[str, Algorithm] = {
     ),
     "shac": Algorithm(
         "shac",
-        "SHAC: the full analytic gradient through physics and policy, from states.",
+        "SHAC: the full analytic gradient through physics and policy, from states (or pixels, "
+        "through a differentiable camera).",
         ShacConfig,
         SHAC,
     ),

@@ -20,6 +20,8 @@ class LearnerConfig:
 
     observe: Observe = "pixels"
     """What the policy sees; the critic always sees the state."""
+    camera: Literal["hard", "differentiable"] = "hard"
+    """What pictures the policy's images; only the differentiable camera passes gradients."""
     num_envs: int = 64
     """Environments stepped in parallel, N."""
     horizon: int = 32

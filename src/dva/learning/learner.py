@@ -29,7 +29,8 @@ _PART = 8
 class Learner:
     """An actor that sees pixels or normalised states, and a critic of normalised states.
 
-    An algorithm is a subclass with `iterate`.
+    An algorithm is a subclass with `iterate`. One that differentiates through images sets
+    `pixel_gradient`.
 
     Args:
         env: N environments; the learner runs on their device and steps them from where they stand
@@ -43,6 +44,8 @@ class Learner:
     Raises:
         ValueError: environment and config disagree.
     """
+
+    pixel_gradient = False
 
     def __init__(
         self, env: Environment, config: LearnerConfig, seed: int = 0, threads: int | None = None
@@ -123,7 +126,7 @@ class Learner:
         return torch.cat([means[i] for i in range(len(parts))])
 
     def policy_input(self, observation: Observation, normalizer: RunningNormalizer) -> Tensor:
-        """Picks what the actor sees: uint8 images (n, C, H, W), or normalised states (n, O)."""
+        """Picks what the actor sees: images (n, C, H, W), or normalised states (n, O)."""
         if self.config.pixels:
             return observation["pixels"]
         return normalizer(observation["state"])
@@ -137,6 +140,7 @@ class Learner:
             sample_action,
             self.config.horizon,
             self.config.pixels,
+            self.pixel_gradient,
         )
         self._observation = rollout.last_observation
         return rollout

@@ -47,6 +47,15 @@ _STATE_CHANGES: dict[str, dict[str, Any]] = {
 }
 _STATE_ITERATIONS = 2_000
 
+# SHAC from pixels, through the differentiable camera, Table 10; planned iterations from the
+# published configurations.
+_VISUAL_SHAC_CHANGES: dict[str, dict[str, Any]] = {
+    "cartpole": {"iterations": 800},
+    "ant": {"num_envs": 32, "horizon": 8},
+    "humanoid": {"num_envs": 32},
+}
+_VISUAL_SHAC_ITERATIONS = 2_000
+
 # What a CPU changes: smaller images, whose time grows with their area, and fewer environments: the
 # gradient is exact enough that more and smaller updates learn more from as many images. Robots that
 # walk learn faster and more steadily with a shorter horizon and smaller steps.
@@ -85,8 +94,12 @@ def preset(
     values["observe"] = observe or kind().observe
     if values["observe"] == "state":
         values |= {"iterations": _STATE_ITERATIONS, **_STATE_CHANGES.get(task, {})}
-    elif name == "cpu":
-        values |= _CPU_CHANGES | _CPU_TASKS.get(task, _CPU_WALKING)
+    else:
+        if algo == "shac":
+            values |= {"camera": "differentiable", "iterations": _VISUAL_SHAC_ITERATIONS}
+            values |= _VISUAL_SHAC_CHANGES.get(task, {})
+        if name == "cpu":
+            values |= _CPU_CHANGES | _CPU_TASKS.get(task, _CPU_WALKING)
     known = {field.name for field in fields(kind)}
     return kind(**{key: value for key, value in values.items() if key in known})
 

@@ -54,6 +54,7 @@ def collect_rollout(
     sample_action: Callable[[Observation], tuple[Tensor, Tensor]],
     horizon: int,
     pixels: bool,
+    pixel_gradient: bool = False,
 ) -> Rollout:
     """Steps the environments h times, resuming from `observation`.
 
@@ -65,11 +66,13 @@ def collect_rollout(
         horizon: h.
         pixels: whether the policy sees images; if not, none are kept, whatever the environment
             shows.
+        pixel_gradient: the policy sees the environment's images with their graph; none are kept
+            beside it.
     """
     env.detach()
     observation = {name: value.detach() for name, value in observation.items()}
     frames = None
-    if pixels:
+    if pixels and not pixel_gradient:
         frames = FrameBuffer(observation["pixels"], env.frame_stack, horizon)
     actions: list[Tensor] = []
     steps: dict[str, list[Tensor]] = {}
@@ -77,6 +80,8 @@ def collect_rollout(
         seen = {"state": observation["state"]}
         if frames is not None:
             seen["pixels"] = frames.observation(t)
+        elif pixels:
+            seen["pixels"] = observation["pixels"]
         action, noise = sample_action(seen)
         actions.append(action)
         observation, reward, terminated, truncated, info = env.step(torch.tanh(action))
@@ -96,6 +101,8 @@ def collect_rollout(
     last_observation = {"state": observation["state"].detach()}
     if frames is not None:
         last_observation["pixels"] = frames.observation(horizon)
+    elif pixels:
+        last_observation["pixels"] = observation["pixels"].detach()
     return Rollout(
         frames=frames,
         actions=actions,

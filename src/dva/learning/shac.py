@@ -26,6 +26,9 @@ class SHAC(Learner):
     of the update, and so are the earlier ones that the gradient then spoils: the other environments
     teach what they would without it. "nonfinite_count" counts each such environment once.
 
+    From pixels the gradient also flows through the images, and all of a rollout's are in one graph:
+    memory grows with environments, horizon and size of the images.
+
     Arguments and errors as for `Learner`; an environment whose camera is not differentiable is
     refused for pixels.
 
@@ -33,14 +36,17 @@ class SHAC(Learner):
         ValueError: the policy sees pixels, through which no gradient flows.
     """
 
+    pixel_gradient = True
+
     def __init__(
         self, env: Environment, config: ShacConfig, seed: int = 0, threads: int | None = None
     ) -> None:
-        if config.pixels:
+        if config.pixels and not getattr(env, "pixel_gradient", False):
             raise ValueError(
                 'SHAC with observe "pixels" needs images that carry a gradient, and this camera\'s '
-                'do not. Use observe "state", or the algorithm "dva", which needs no gradient '
-                "through the camera."
+                "do not: its pictures jump when an edge crosses a pixel. Use the camera "
+                '"differentiable", or observe "state", or the algorithm "dva", which needs no '
+                "gradient through the camera."
             )
         super().__init__(env, config, seed, threads)
         self._dropped = torch.zeros(env.num_envs, dtype=torch.bool, device=self.device)

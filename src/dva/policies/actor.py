@@ -74,7 +74,7 @@ class Actor(nn.Module):
         """Computes the mean (B, A) and the log standard deviation (A,), float32, before tanh.
 
         Args:
-            observation: uint8 images (B, C, H, W), or (normalised) states (B, O).
+            observation: images (B, C, H, W), or (normalised) states (B, O).
             converted: what `converted` returned, to spare many small batches the conversion.
         """
         x = observation

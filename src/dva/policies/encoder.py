@@ -101,20 +101,25 @@ class Encoder(nn.Module):
     def forward(
         self, pixels: Tensor, converted: Sequence[tuple[Tensor, Tensor]] | None = None
     ) -> Tensor:
-        """Encodes uint8 images (B, C, H, W) into features (B, output_size) of `compute_dtype`.
+        """Encodes images (B, C, H, W) into features (B, output_size) of `compute_dtype`.
 
         Args:
-            pixels: the images.
+            pixels: uint8, or float32 in [0, 255] through which a gradient may flow.
             converted: what `converted` returned, to spare many small batches the conversion.
 
         Raises:
-            TypeError: the images are not uint8.
+            TypeError: the images are neither uint8 nor float32.
         """
-        if pixels.dtype != torch.uint8:
-            raise TypeError(f"Pixels have dtype {pixels.dtype}; the encoder takes uint8 in 0..255.")
-        # Pixel - 127.5 needs eight significant bits, which bfloat16 has: the conversion is exact,
-        # and the division by 255 moves into the small weight.
-        x = pixels.to(self.compute_dtype, memory_format=torch.channels_last).sub_(127.5)
+        if pixels.dtype not in (torch.uint8, torch.float32):
+            raise TypeError(
+                f"Pixels have dtype {pixels.dtype}; the encoder takes uint8 or float32 in 0..255."
+            )
+        if pixels.dtype == torch.uint8:
+            # Pixel - 127.5 needs eight significant bits, which bfloat16 has: the conversion is
+            # exact, and the division by 255 moves into the small weight.
+            x = pixels.to(self.compute_dtype, memory_format=torch.channels_last).sub_(127.5)
+        else:
+            x = (pixels - 127.5).to(self.compute_dtype, memory_format=torch.channels_last)
         for (weight, bias), stride in zip(converted or self.converted(), STRIDES, strict=True):
             x = F.relu_(F.conv2d(x, weight, bias, stride))
         # Features in (H, W, C) order: a view of channels-last memory, where (C, H, W) would copy

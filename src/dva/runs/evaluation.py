@@ -75,6 +75,7 @@ def make_env(
         UsageError: this machine has no such device.
     """
     from dva import tasks
+    from dva.learning import ALGORITHMS
 
     learner = config.learner
     return tasks.make(
@@ -87,6 +88,8 @@ def make_env(
         pixels=learner.pixels,
         final_pixels=False,
         threads=threads or config.threads,
+        camera=learner.camera,
+        pixel_gradient=learner.pixels and ALGORITHMS[config.algo].learner_class.pixel_gradient,
     )
 
 

@@ -2,12 +2,23 @@
 
 Enters: a robot model, where its camera stands (`View`), what surrounds the robot (`Scene`), and
 joint positions (N, num_coords). Leaves: one RGB, depth or segmentation picture per environment, as
-torch tensors without gradient. What stands around the robot is changed in `scene.py`. Two renderers
-draw the same pictures: a ray caster of our own for plain shapes (`caster.py`) and MuJoCo Warp's for
-everything else (`mujoco_renderer.py`); nothing outside this room knows which one it is.
+torch tensors without gradient; `DifferentiableCamera` gives RGB with one. What stands around the
+robot is changed in `scene.py`. Two renderers draw the same pictures: a ray caster of our own for
+plain shapes (`caster.py`) and MuJoCo Warp's for everything else (`mujoco_renderer.py`); nothing
+outside this room knows which one it is.
 """
 
 from dva.sensors.camera import OUTPUTS, RENDERERS, Camera, RendererName
 from dva.sensors.scene import Scene, View, compose_scene
+from dva.sensors.soft_camera import DifferentiableCamera
 
-__all__ = ["OUTPUTS", "RENDERERS", "Camera", "RendererName", "Scene", "View", "compose_scene"]
+__all__ = [
+    "OUTPUTS",
+    "RENDERERS",
+    "Camera",
+    "DifferentiableCamera",
+    "RendererName",
+    "Scene",
+    "View",
+    "compose_scene",
+]

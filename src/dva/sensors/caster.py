@@ -13,13 +13,13 @@ import numpy as np
 import torch
 import warp as wp
 
-from dva.sensors.caster_kernels import cast, enclose, place, stand
+from dva.sensors.caster_kernels import cast
 from dva.sensors.rendering import Setup
 from dva.sensors.scene import TEXTURE_PIXELS
-from dva.sensors.shapes import read_shapes
-from dva.sim import LinkPoses, Program
+from dva.sensors.stage import Stage, launch
+from dva.sim import Program
 
-__all__ = ["CasterRenderer"]
+__all__ = ["CasterRenderer", "light_arguments", "pixel_rays"]
 
 
 class CasterRenderer:
@@ -36,84 +36,50 @@ class CasterRenderer:
     def __init__(self, setup: Setup, num_envs: int) -> None:
         self._setup, self._num_envs = setup, num_envs
         self._device = wp.device_from_torch(setup.device)
-        self._poses = LinkPoses(setup.model, num_envs, setup.device)
-        self._scene = _scene_arguments(setup, self._device)
-        wp.get_module(cast.module.name).load(self._device)
-        shapes = len(self._scene["kind"])
+        self._stage = Stage(setup, num_envs)
         self._images = setup.allocate(num_envs)
-        self._state: dict[str, Any] = {
-            "link_position": self._poses.position,
-            "link_rotation": self._poses.rotation,
-            **{
-                name: wp.zeros(shape, dtype=dtype, device=self._device)
-                for name, (shape, dtype) in {
-                    "eye": (num_envs, wp.vec3),
-                    "center": ((num_envs, shapes), wp.vec3),
-                    "rotation": ((num_envs, shapes), wp.mat33),
-                    "hull": (num_envs, wp.vec4),
-                }.items()
-            },
-            **{name: wp.from_torch(image.flatten(-2)) for name, image in self._images.items()},
-        }
+        cast.module.load(self._device)
+        # Kept: a recorded program has addresses, not arrays.
+        self._arguments = self._name_arguments()
         self._program = Program(self._device, self._launches())
 
     def render(self, joint_q: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
         """Renders joint positions (n, nq) into images; see `Camera.render`."""
-        self._poses.joint_q[:, 0].copy_(joint_q)
+        self._stage.set(joint_q)
         stream = wp.stream_from_torch(self._setup.device) if self._device.is_cuda else None
         self._program.run(stream)
         for name, image in images.items():
             image.copy_(self._images[name])
 
     def _launches(self) -> Iterator[dict[str, Any]]:
-        yield from self._poses.launches()
-        n, shapes = self._num_envs, len(self._scene["kind"])
+        yield from self._stage.launches()
         pixels = self._setup.image_size[0] * self._setup.image_size[1]
-        for kernel, dim in (
-            (stand, n),
-            (place, (n, shapes)),
-            (enclose, n),
-            (cast, (n, pixels)),
-        ):
-            arguments = {**self._scene, **self._state}
-            inputs = [arguments.get(argument.label) for argument in kernel.adj.args]
-            yield {"kernel": kernel, "dim": dim, "inputs": inputs}
+        yield launch(cast, (self._num_envs, pixels), self._arguments)
+
+    def _name_arguments(self) -> dict[str, Any]:
+        setup = self._setup
+        rays, cosines = pixel_rays(
+            setup.view.fovy, setup.view.rotation, setup.image_size, setup.samples
+        )
+        return {
+            **self._stage.arguments,
+            **light_arguments(setup),
+            "rays": wp.array(rays, dtype=wp.vec3, device=self._device),
+            "cosines": wp.array(cosines, dtype=float, device=self._device),
+            "samples": setup.samples * setup.samples,
+            "soft": 2.0 / TEXTURE_PIXELS,
+            **{name: wp.from_torch(image.flatten(-2)) for name, image in self._images.items()},
+        }
 
 
-def _scene_arguments(setup: Setup, device: Any) -> dict[str, Any]:
-    """Copies the scene to the device, as the kernels' arguments by name."""
-    shapes = read_shapes(setup.mj_model, setup.model)
-    scene, view, model = setup.scene, setup.view, setup.model
-    mount = model.body_names.index(view.mount) if view.mount is not None else 0
-    rays, cosines = pixel_rays(view.fovy, view.rotation, setup.image_size, setup.samples)
+def light_arguments(setup: Setup) -> dict[str, Any]:
+    """Names floor, wall, sky and light as kernels take them."""
+    scene = setup.scene
     light = np.asarray(scene.light_direction) / np.linalg.norm(scene.light_direction)
-    arrays = {
-        "kind": (shapes.kind, int),
-        "link": (shapes.link, int),
-        "body": (shapes.body, int),
-        "local_position": (shapes.position, wp.vec3),
-        "local_rotation": (shapes.rotation, wp.quat),
-        "size": (shapes.size, wp.vec3),
-        "reach": (shapes.bounding_radius, float),
-        "color": (shapes.color, wp.vec3),
-        "rays": (rays, wp.vec3),
-        "cosines": (cosines, float),
-    }
     return {
-        **{
-            name: wp.array(np.ascontiguousarray(array), dtype=dtype, device=device)
-            for name, (array, dtype) in arrays.items()
-        },
-        "num_shapes": len(shapes.kind),
-        "mount": int(model.body_link[mount]),
-        "mount_offset": wp.vec3(*model.body_frame[mount][:3]),
-        "view_eye": wp.vec3(*view.eye),
-        "follow": wp.vec3(*view.follow_mask),
-        "samples": setup.samples * setup.samples,
         "floor_height": float(scene.floor_height),
         "wall_y": float(scene.wall_y) if scene.wall_y is not None else 1e9,
         "checker": float(scene.checker_size),
-        "soft": 2.0 / TEXTURE_PIXELS,
         "light_checks": wp.vec3(*_as_bytes(scene.floor_color)),
         "dark_checks": wp.vec3(*_as_bytes(scene.floor_color2)),
         "wall_color": wp.vec3(*scene.wall_color),

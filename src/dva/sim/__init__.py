@@ -9,16 +9,19 @@ they are computed.
 
 from dva.sim.coordinates import to_mujoco
 from dva.sim.importer import load_model
-from dva.sim.model import Model
+from dva.sim.model import FREE, PRISMATIC, REVOLUTE, Model
 from dva.sim.poses import LinkPoses
 from dva.sim.schedule import Program
 from dva.sim.simulator import Simulator
 from dva.sim.warp_runtime import indexed_device, run_side_by_side, start_warp
 
 __all__ = [
+    "FREE",
     "LinkPoses",
     "Model",
+    "PRISMATIC",
     "Program",
+    "REVOLUTE",
     "Simulator",
     "indexed_device",
     "load_model",

@@ -20,6 +20,8 @@ class LinkPoses:
         joint_q: joint positions (N, 1, nq), a torch tensor to be written to.
         position: Warp array (N, 1, L) of vectors, world frame [m].
         rotation: Warp array (N, 1, L) of quaternions, world frame.
+        arguments: these and the model's constants by name, as the simulator's kernels call them;
+            "joint_axis" (N, 1, L) are the joints' axes in the world frame.
 
     Args:
         model: the robot.
@@ -36,7 +38,7 @@ class LinkPoses:
         self.joint_q = torch.zeros(num_envs, 1, model.num_coords, device=device)
         self.position = wp.zeros(shape, dtype=wp.vec3, device=self._device)
         self.rotation = wp.zeros(shape, dtype=wp.quat, device=self._device)
-        self._arguments: dict[str, Any] = {
+        self.arguments: dict[str, Any] = {
             **model_arguments(model, wp.float32, self._device),
             "k": 0,
             "origin": wp.zeros(num_envs, dtype=wp.vec3, device=self._device),
@@ -48,5 +50,5 @@ class LinkPoses:
 
     def launches(self) -> Iterator[dict[str, Any]]:
         """Yields the launch that reads `joint_q` and writes the poses, for a `Program`."""
-        inputs = [self._arguments[argument.label] for argument in self._kernel.adj.args]
+        inputs = [self.arguments[argument.label] for argument in self._kernel.adj.args]
         yield {"kernel": self._kernel, "dim": self._num_envs, "inputs": inputs}

@@ -2,20 +2,23 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from dva.sensors import Camera
+from dva.sensors import Camera, DifferentiableCamera
 from dva.sim import Simulator, load_model
 from dva.tasks import arguments
 from dva.tasks.nonfinite import MAX_ENTRY, is_nonfinite, stop_gradients
 from dva.tasks.protocols import CameraProtocol, SimulatorProtocol
 from dva.tasks.task import Task, check_task
 
-__all__ = ["MAX_ENTRY", "VectorEnv"]
+__all__ = ["CAMERAS", "MAX_ENTRY", "CameraName", "VectorEnv"]
 
 Observation = dict[str, torch.Tensor]
+CameraName = Literal["hard", "differentiable"]
+CAMERAS: tuple[CameraName, ...] = ("hard", "differentiable")
+"""Cameras by name: `dva.sensors.Camera` and `dva.sensors.DifferentiableCamera`."""
 
 
 class VectorEnv:
@@ -24,13 +27,14 @@ class VectorEnv:
     Actions are float32 (N, action_size) in [-1, 1], on the environment's device; larger ones are
     clipped. Observations are dictionaries: "pixels" uint8 (N, 3 * frame_stack, H, W), oldest frame
     first, and "state" float32 (N, state_size). State and reward carry torch's graph back to the
-    actions until `detach()` cuts it; nothing is differentiated through the camera, and no gradient
-    crosses the end of an episode.
+    actions until `detach()` cuts it; no gradient crosses the end of an episode. Nothing is
+    differentiated through the camera, unless `pixel_gradient` asks for it: pixels are then float32
+    in [0, 255], with a graph.
 
     Attributes:
         task, num_envs, device, action_size, state_size, image_size (H, W), frame_stack,
         pixels_shape (3 * frame_stack, H, W), episode_length [control steps], stochastic_start,
-        final_pixels: as they were made.
+        final_pixels, pixel_gradient: as they were made.
         model: the robot's `dva.sim.Model`.
         nan_guard: when True, a step with a non-finite state also gives info["nonfinite_state"].
         seconds: wall time spent in "rendering" and "simulation" since `pop_seconds()`; on CUDA that
@@ -50,7 +54,8 @@ class VectorEnv:
         final_pixels: bool = True,
         threads: int | None = None,
         simulator: SimulatorProtocol | None = None,
-        camera: CameraProtocol | None = None,
+        camera: CameraProtocol | CameraName = "hard",
+        pixel_gradient: bool = False,
     ) -> None:
         """Builds simulator and camera; arguments and errors as in `make`."""
         if not isinstance(task, Task):
@@ -81,9 +86,14 @@ class VectorEnv:
             mass_matrix_interval=task.mass_matrix_interval,
             threads=threads,
         )
-        self._camera = None
-        if pixels:
-            self._camera = camera or self._new_camera(self.num_envs, self.image_size)
+        self.pixel_gradient = pixel_gradient and pixels
+        _check_camera(camera, pixel_gradient)
+        self._camera: CameraProtocol | None = None
+        if pixels and not isinstance(camera, str):
+            self._camera = camera
+        elif pixels:
+            kind = DifferentiableCamera if camera == "differentiable" else Camera
+            self._camera = self._new_camera(self.num_envs, self.image_size, kind)
         self._video_cameras: dict[tuple[int, tuple[int, int]], CameraProtocol] = {}
         self._generator = torch.Generator(self.device).manual_seed(arguments.seed(seed))
         # On CUDA the host knows whether an episode has ended only if it waits for the device.
@@ -203,6 +213,8 @@ class VectorEnv:
         self._check_ready()
         self._joint_q, self._joint_qd = self._joint_q.detach(), self._joint_qd.detach()
         self._state = self._state.detach()
+        if self.pixel_gradient:
+            self._pixels = self._pixels.detach()
 
     def close(self) -> None:
         """Lets go of simulator and cameras; the environment cannot be used afterwards."""
@@ -227,7 +239,7 @@ class VectorEnv:
 
     @property
     def frame(self) -> torch.Tensor:
-        """The newest frame, uint8 (N, 3, H, W): the last three channels of the stacked pixels."""
+        """The newest frame (N, 3, H, W): the last three channels of the stacked pixels."""
         self._check_ready()
         if self._camera is None:
             raise RuntimeError("This environment has no camera. Make it with pixels=True.")
@@ -353,7 +365,10 @@ class VectorEnv:
     def _render(self) -> torch.Tensor:
         assert self._camera is not None
         began = time.perf_counter()
-        frame = self._camera.render(self._joint_q.detach())["rgb"]
+        joint_q = self._joint_q if self.pixel_gradient else self._joint_q.detach()
+        frame = self._camera.render(joint_q)["rgb"]
+        if frame.dtype != torch.uint8 and not self.pixel_gradient:
+            frame = frame.round().to(torch.uint8)
         self.seconds["rendering"] += time.perf_counter() - began
         return frame
 
@@ -363,8 +378,13 @@ class VectorEnv:
         pixels[:, :-3], pixels[:, -3:] = self._pixels[:, 3:], frame
         return pixels
 
-    def _new_camera(self, num_envs: int, image_size: tuple[int, int]) -> CameraProtocol:
-        return Camera(
+    def _new_camera(
+        self,
+        num_envs: int,
+        image_size: tuple[int, int],
+        kind: type[Camera] | type[DifferentiableCamera] = Camera,
+    ) -> CameraProtocol:
+        return kind(
             self.model,
             self.task.view,
             self.task.scene,
@@ -395,3 +415,13 @@ class VectorEnv:
             raise RuntimeError(
                 "This environment has no state yet. Call reset() (or set_state) first."
             )
+
+
+def _check_camera(camera: CameraProtocol | str, pixel_gradient: bool) -> None:
+    if isinstance(camera, str) and camera not in CAMERAS:
+        raise ValueError(f"camera is {camera!r}; allowed: {', '.join(CAMERAS)}, or a camera.")
+    if pixel_gradient and camera == "hard":
+        raise ValueError(
+            'pixel_gradient is True, but no gradient passes the camera "hard": its pictures jump '
+            'when an edge crosses a pixel. Use camera="differentiable".'
+        )

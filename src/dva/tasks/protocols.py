@@ -36,9 +36,9 @@ class CameraProtocol(Protocol):
         """Renders one picture per environment; called once a step, twice where episodes end.
 
         Args:
-            joint_q: (N, nq) [m, rad], without gradient.
+            joint_q: (N, nq) [m, rad], with a gradient if the environment's `pixel_gradient` is set.
 
         Returns:
-            At least "rgb", uint8 (N, 3, H, W).
+            At least "rgb", (N, 3, H, W): uint8, or float32 in [0, 255].
         """
         ...

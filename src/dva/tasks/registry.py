@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import gymnasium
 import torch
 
-from dva.tasks.environment import VectorEnv
+from dva.tasks.environment import CameraName, VectorEnv
 from dva.tasks.protocols import CameraProtocol, SimulatorProtocol
 from dva.tasks.task import Task
 
@@ -92,7 +92,8 @@ def make(
     final_pixels: bool = True,
     threads: int | None = None,
     simulator: SimulatorProtocol | None = None,
-    camera: CameraProtocol | None = None,
+    camera: CameraProtocol | CameraName = "hard",
+    pixel_gradient: bool = False,
     inertia: str | None = None,
 ) -> VectorEnv:
     """Makes an environment of `num_envs` robots from a task's name (or a `Task`).
@@ -111,7 +112,11 @@ def make(
             step, to know which those are).
         threads: CPU threads of simulator and camera; None lets them choose.
         simulator: stands in for `dva.sim.Simulator`.
-        camera: stands in for `dva.sensors.Camera`; must give frames of `image_size`.
+        camera: "hard" for `dva.sensors.Camera`, "differentiable" for
+            `dva.sensors.DifferentiableCamera`, or one that stands in for them; must give frames of
+            `image_size`.
+        pixel_gradient: pixels are float32 in [0, 255] and carry the graph to the actions, through a
+            camera that is differentiable; else uint8, without.
         inertia: "physical" or "published" inertia tensors of the robot; None: as the task says.
 
     Returns:
@@ -138,6 +143,7 @@ def make(
         threads,
         simulator,
         camera,
+        pixel_gradient,
     )
 
 

@@ -1,0 +1,92 @@
+"""Places the robot's shapes before the camera: what our own renderers begin with."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import warp as wp
+
+from dva.sensors.caster_kernels import enclose, place, stand
+from dva.sensors.rendering import Setup
+from dva.sensors.shapes import Shapes, read_shapes
+from dva.sim import LinkPoses
+
+__all__ = ["Stage", "launch"]
+
+
+class Stage:
+    """The shapes of n environments, relative to each one's camera.
+
+    Args:
+        setup: what is rendered.
+        num_envs: number of environments n.
+
+    Attributes:
+        shapes: the robot's visible geoms.
+        arguments: by name, Warp arrays and numbers that kernels take: the shapes' constants, where
+            they are ("center", "rotation", "hull", "eye"), and what `LinkPoses` has.
+
+    Raises:
+        ValueError: the scene has a geom that is not a plain shape.
+    """
+
+    def __init__(self, setup: Setup, num_envs: int) -> None:
+        device = wp.device_from_torch(setup.device)
+        self._num_envs = num_envs
+        self._poses = LinkPoses(setup.model, num_envs, setup.device)
+        self.shapes: Shapes = read_shapes(setup.mj_model, setup.model)
+        view, model, shapes = setup.view, setup.model, self.shapes
+        mount = model.body_names.index(view.mount) if view.mount is not None else 0
+        constants = {
+            "kind": (shapes.kind, int),
+            "link": (shapes.link, int),
+            "body": (shapes.body, int),
+            "local_position": (shapes.position, wp.vec3),
+            "local_rotation": (shapes.rotation, wp.quat),
+            "size": (shapes.size, wp.vec3),
+            "reach": (shapes.bounding_radius, float),
+            "color": (shapes.color, wp.vec3),
+        }
+        count = len(shapes.kind)
+        places = {
+            "eye": (num_envs, wp.vec3),
+            "center": ((num_envs, count), wp.vec3),
+            "rotation": ((num_envs, count), wp.mat33),
+            "hull": (num_envs, wp.vec4),
+        }
+        self.arguments: dict[str, Any] = {
+            **self._poses.arguments,
+            "link_position": self._poses.position,
+            "link_rotation": self._poses.rotation,
+            **{
+                name: wp.array(np.ascontiguousarray(array), dtype=dtype, device=device)
+                for name, (array, dtype) in constants.items()
+            },
+            **{
+                name: wp.zeros(shape, dtype=dtype, device=device)
+                for name, (shape, dtype) in places.items()
+            },
+            "num_shapes": count,
+            "mount": int(model.body_link[mount]),
+            "mount_offset": wp.vec3(*model.body_frame[mount][:3]),
+            "view_eye": wp.vec3(*view.eye),
+            "follow": wp.vec3(*view.follow_mask),
+        }
+
+    def set(self, joint_q: torch.Tensor) -> None:
+        """Takes the joint positions (n, nq) that `launches` reads."""
+        self._poses.joint_q[:, 0].copy_(joint_q)
+
+    def launches(self) -> Iterator[dict[str, Any]]:
+        """Yields the launches that place shapes and eye, for a `Program`."""
+        yield from self._poses.launches()
+        yield launch(stand, self._num_envs, self.arguments)
+        yield launch(place, (self._num_envs, self.arguments["num_shapes"]), self.arguments)
+        yield launch(enclose, self._num_envs, self.arguments)
+
+
+def launch(kernel: Any, dim: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Describes a launch whose inputs are found by name; an absent one is a null array."""
+    inputs = [arguments.get(argument.label) for argument in kernel.adj.args]
+    return {"kernel": kernel, "dim": dim, "inputs": inputs}
