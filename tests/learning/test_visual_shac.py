@@ -24,7 +24,9 @@ def test_the_gradient_passes_images_over_several_steps() -> None:
         first = observation["pixels"].detach()
         total = torch.zeros(())
         for _ in range(6):
-            action = torch.tanh(((observation["pixels"] - first) * weights).sum(dim=(1, 2, 3)) + bias)
+            action = torch.tanh(
+                ((observation["pixels"] - first) * weights).sum(dim=(1, 2, 3)) + bias
+            )
             observation, reward, *_ = env.step(action[:, None])
             total = total + reward.sum()
         return total

@@ -1,6 +1,29 @@
 """One file per table or figure of the paper: what it measures, how, and its plot.
 
-Enters: finished runs, or a task. Leaves: a figure and the numbers behind it as JSON. Add a study by
-adding one file; a study reads runs and learners and changes nothing in them. Each file is a
-command: `python -m dva.studies.NAME --help`.
+Enters: a task, or finished runs. Leaves: the numbers as JSON, and a figure (PNG and SVG). A study
+reads learners and runs and changes nothing in them. Add one by adding its file, with `Config`,
+`measure(config)`, `draw(result)` and `summary(result)`, and a line in `STUDIES`; the command is
+`dva study NAME`.
 """
+
+import importlib
+from types import ModuleType
+
+__all__ = ["STUDIES", "find_study"]
+
+STUDIES = {
+    "theorem1": "D.Va's gradient against behaviour cloning and against one graph (Theorem 1).",
+    "decomposition": "Full gradient = decoupled part + control regularisation (equations 4, 5).",
+    "gradient-alignment": "Cosine and norms of full and decoupled gradient (Figure 3).",
+    "gradient-norm": "Gradient norms of visual SHAC and D.Va over training (Figure 9).",
+    "backward-time": "Seconds of the backward pass, by three routes (Table 1).",
+    "peak-memory": "Peak memory of an iteration, by three routes (Figure 10).",
+    "state-dpg": "SHAC against the decoupled gradient, from states (Figure 13).",
+    "visual-shac": "Visual SHAC against D.Va, same camera (Figure 7).",
+}
+"""Every study with one line of help."""
+
+
+def find_study(name: str) -> ModuleType:
+    """Imports the module of a study by its name in `STUDIES`."""
+    return importlib.import_module(f"dva.studies.{name.replace('-', '_')}")

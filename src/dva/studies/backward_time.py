@@ -1,0 +1,105 @@
+"""Table 1: seconds of the backward pass of one iteration, by three routes in one run.
+
+D.Va, visual SHAC, and D.Va in one graph as the paper computes it, on the same camera, networks and
+physics. D.Va's backward pass includes the second forward pass of its images.
+
+Source: D.Va, Table 1.
+"""
+
+import dataclasses
+import statistics
+from typing import Any
+
+from dva.runs.config import default_config
+from dva.runs.threads import lanes
+from dva.studies.report import StudyConfig, new_figure
+from dva.studies.routes import LABELS, ROUTES, new_route
+
+__all__ = ["Config", "draw", "measure", "summary"]
+
+PAPER = {
+    "cartpole": {"dva": 0.11, "visual-shac": 0.36},
+    "hopper": {"dva": 0.19, "visual-shac": 0.51},
+    "ant": {"dva": 0.21, "visual-shac": 0.58},
+    "humanoid": {"dva": 0.68, "visual-shac": 1.38},
+}
+"""Seconds on an RTX 4080, for the eye: other work, another machine."""
+
+
+@dataclasses.dataclass
+class Config(StudyConfig):
+    """Time the backward pass by three routes (Table 1)."""
+
+    tasks: tuple[str, ...] = ("cartpole", "hopper", "ant", "humanoid")
+    """Tasks to time."""
+    repeats: int = 5
+    """Timed iterations, after one that is not."""
+    num_envs: int | None = None
+    """Environments; none: 8, with --full 32."""
+    horizon: int | None = None
+    """Steps of a rollout; none: 16, with --full 32."""
+    image_size: int | None = None
+    """Side of the images; none: 48, with --full 84."""
+
+
+def measure(config: Config) -> dict[str, Any]:
+    """Times every route on every task, in turn, so that a slow minute meets all of them."""
+    size = {
+        "num_envs": config.num_envs or (32 if config.full else 8),
+        "horizon": config.horizon or (32 if config.full else 16),
+        "image_size": config.image_size or (84 if config.full else 48),
+    }
+    rows = []
+    for task in config.tasks:
+        with lanes(default_config(task, device=config.device)) as threads:
+            routes = {
+                route: new_route(route, task, config.seed, config.device, threads, **size)
+                for route in ROUTES
+            }
+            times: dict[str, list[tuple[float, float]]] = {route: [] for route in ROUTES}
+            for repeat in range(config.repeats + 1):
+                for route, run in routes.items():
+                    seconds = run()
+                    if repeat > 0:
+                        times[route].append(seconds)
+        for route in ROUTES:
+            rows.append(
+                {
+                    "task": task,
+                    "route": route,
+                    "rollout_s": statistics.median(t[0] for t in times[route]),
+                    "backward_s": statistics.median(t[1] for t in times[route]),
+                }
+            )
+    return {"size": size, "rows": rows}
+
+
+def draw(result: dict[str, Any]) -> Any:
+    """Draws bars: three routes for each task."""
+    figure, axes = new_figure(1)
+    tasks = list(dict.fromkeys(row["task"] for row in result["rows"]))
+    for index, route in enumerate(ROUTES):
+        heights = [row["backward_s"] for row in result["rows"] if row["route"] == route]
+        places = [place + 0.27 * (index - 1) for place in range(len(tasks))]
+        axes[0, 0].bar(places, heights, width=0.25, label=LABELS[route])
+    axes[0, 0].set_xticks(range(len(tasks)), tasks)
+    axes[0, 0].set_yscale("log")
+    axes[0, 0].set_ylabel("backward pass of one iteration (s)")
+    axes[0, 0].legend(fontsize=7)
+    return figure
+
+
+def summary(result: dict[str, Any]) -> list[str]:
+    """Says in lines what was found."""
+    lines = []
+    for task in dict.fromkeys(row["task"] for row in result["rows"]):
+        found = {row["route"]: row for row in result["rows"] if row["task"] == task}
+        ours = found["dva"]["backward_s"]
+        ratios = ", ".join(
+            f"{LABELS[route]} {found[route]['backward_s']:.3f} s "
+            f"({found[route]['backward_s'] / ours:.1f} x)"
+            for route in ROUTES
+            if route != "dva"
+        )
+        lines.append(f"{task:9} D.Va {ours:.3f} s; {ratios}")
+    return lines

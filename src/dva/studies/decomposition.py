@@ -1,0 +1,98 @@
+"""The full gradient is the decoupled one plus the control regularisation.
+
+Each is computed on its own: the full gradient through one graph, the decoupled one through the
+graph without observations, and the regularisation from the open-loop gradient g, as
+sum_t g_t . da_t/do_t . do_t/ds_t . ds_t/dtheta. From states, and from pixels through the
+differentiable camera.
+
+Source: D.Va, equations (4), (5) and (14).
+"""
+
+import dataclasses
+from typing import Any
+
+from dva.studies.gradients import (
+    Start,
+    control_regularization,
+    decoupled_gradient,
+    flat,
+    full_gradient,
+)
+from dva.studies.report import StudyConfig, new_figure
+from dva.studies.setup import new_learner
+
+__all__ = ["Config", "draw", "measure", "summary"]
+
+
+@dataclasses.dataclass
+class Config(StudyConfig):
+    """Compute the full gradient and its two parts independently (equations 4, 5, 14)."""
+
+    tasks: tuple[str, ...] = ("cartpole", "hopper")
+    """Tasks, from pixels and from states."""
+    iterations: int = 3
+    """Training iterations before and between the comparisons."""
+    comparisons: int = 3
+    """Comparisons of each task and observation."""
+
+
+def measure(config: Config) -> dict[str, Any]:
+    """Computes the three gradients; returns one row for each comparison."""
+    rows = []
+    for task in config.tasks:
+        for observe in ("pixels", "state"):
+            small: dict[str, Any] = (
+                {} if config.full else {"num_envs": 4, "horizon": 16, "image_size": 48}
+            )
+            learner = new_learner(
+                task, "shac", config.seed, config.device, observe=observe, precision="float32",
+                **small,
+            )  # fmt: skip
+            for index in range(config.comparisons):
+                for _ in range(config.iterations):
+                    learner.iterate()
+                start = Start(learner, config.seed + index)
+                full = flat(full_gradient(learner, start))
+                decoupled = flat(decoupled_gradient(learner, start))
+                rest = flat(control_regularization(learner, start))
+                size = max(full.norm(), decoupled.norm(), rest.norm())
+                rows.append(
+                    {
+                        "task": task,
+                        "observe": observe,
+                        "iteration": learner.iteration,
+                        "full_norm": full.norm().item(),
+                        "decoupled_norm": decoupled.norm().item(),
+                        "regularization_norm": rest.norm().item(),
+                        "error": ((full - decoupled - rest).norm() / size).item(),
+                    }
+                )
+    return {"rows": rows}
+
+
+def draw(result: dict[str, Any]) -> Any:
+    """Draws the norms of the three gradients, and how well the parts add up."""
+    figure, axes = new_figure(2)
+    rows = result["rows"]
+    labels = [f"{row['task']}\n{row['observe']}\niteration {row['iteration']}" for row in rows]
+    places = list(range(len(rows)))
+    for name, label in (
+        ("full_norm", "full gradient"),
+        ("decoupled_norm", "decoupled gradient"),
+        ("regularization_norm", "control regularisation"),
+    ):
+        axes[0, 0].semilogy(places, [row[name] for row in rows], "o", label=label)
+    axes[0, 0].set_ylabel("norm")
+    axes[0, 0].legend(fontsize=7)
+    axes[0, 1].semilogy(places, [row["error"] for row in rows], "kx")
+    axes[0, 1].set_ylabel("relative rest: full - decoupled - regularisation")
+    for one in axes.flat:
+        one.set_xticks(places, labels, fontsize=5)
+    figure.set_size_inches(12, 4.5)
+    return figure
+
+
+def summary(result: dict[str, Any]) -> list[str]:
+    """Says in lines what was found."""
+    worst = max(row["error"] for row in result["rows"])
+    return [f"largest relative rest of full - decoupled - regularisation: {worst:.1e}"]

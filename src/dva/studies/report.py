@@ -1,0 +1,73 @@
+"""What every study writes: a JSON file with its provenance, and a figure as PNG and SVG."""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from dva.runs.checkpoint import write_atomically
+from dva.runs.machine import describe_machine
+
+__all__ = ["StudyConfig", "new_figure", "save"]
+
+
+@dataclasses.dataclass
+class StudyConfig:
+    """What every study can be told."""
+
+    output: Path | None = None
+    """Files to write, without their ending; none: studies/NAME. Files of an earlier study stay
+    where they are: the new ones get a number."""
+    full: bool = False
+    """The paper's size instead of one that takes minutes on a CPU."""
+    seed: int = 0
+    """Seed of starts, networks and noise."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+
+def new_figure(columns: int, rows: int = 1) -> tuple[Any, Any]:
+    """Makes a figure with axes (rows, columns)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6 * columns, 3.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for one in axes.flat:
+        one.grid(alpha=0.3)
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def save(config: StudyConfig, name: str, result: dict[str, Any], figure: Any) -> Path:
+    """Writes result and figure; returns the path of the JSON file."""
+    base = _free(config.output or Path("studies") / name)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    about = {"study": name, "date": time.strftime("%Y-%m-%d"), "config": _plain(config)}
+    device = config.device
+    if device == "auto":
+        from dva.runs.config import resolve_device
+
+        device = resolve_device(device)
+    content = json.dumps({**about, **describe_machine(device), **result}, indent=1) + "\n"
+    path = base.with_name(base.name + ".json")
+    write_atomically(path, lambda temporary: temporary.write_text(content))
+    for ending in ("png", "svg"):
+        write_atomically(
+            base.with_name(f"{base.name}.{ending}"),
+            lambda temporary, ending=ending: figure.savefig(temporary, dpi=120, format=ending),
+        )
+    return path
+
+
+def _free(base: Path) -> Path:
+    """Finds a name that no files have yet."""
+    number, free = 1, base
+    while free.with_name(free.name + ".json").exists():
+        number += 1
+        free = base.with_name(f"{base.name}-{number}")
+    return free
+
+
+def _plain(config: StudyConfig) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))

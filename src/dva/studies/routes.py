@@ -1,0 +1,96 @@
+"""The three routes to a policy gradient from pixels that Table 1 and Figure 10 compare."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dva.learning import DVA, Learner
+from dva.learning.environment import Observation
+from dva.learning.returns import horizon_loss
+from dva.learning.rollout import Rollout
+from dva.studies.setup import new_learner
+
+__all__ = ["LABELS", "ROUTES", "new_route"]
+
+LABELS = {
+    "dva": "D.Va",
+    "one-graph": "D.Va in one graph",
+    "visual-shac": "visual SHAC",
+}
+ROUTES = tuple(LABELS)
+
+
+def new_route(
+    route: str, task: str, seed: int, device: str, threads: int | None, **changes: Any
+) -> Callable[[], tuple[float, float]]:
+    """Prepares one route on the differentiable camera.
+
+    "dva" makes the action gradient and then the regression, as `DVA` trains; "one-graph" keeps the
+    graph of policy and physics over the whole rollout and cuts observations; "visual-shac" does not
+    cut them.
+
+    Returns:
+        A function that makes one rollout and one gradient of the policy, without an update, and
+        returns the seconds of both: backward is all that comes after the rollout, for D.Va with the
+        second forward pass of its images.
+    """
+    algo = "dva" if route == "dva" else "shac"
+    learner = new_learner(
+        task, algo, seed, device, threads, observe="pixels", camera="differentiable", **changes
+    )
+    step = _blocks(learner) if isinstance(learner, DVA) else _one_graph(learner, route)
+
+    def timed() -> tuple[float, float]:
+        began = _now(learner)
+        rollout = step[0]()
+        middle = _now(learner)
+        step[1](rollout)
+        end = _now(learner)
+        learner.actor_optimizer.zero_grad()
+        return middle - began, end - middle
+
+    return timed
+
+
+Steps = tuple[Callable[[], Rollout], Callable[[Rollout], None]]
+
+
+def _blocks(learner: DVA) -> Steps:
+    def backward(rollout: Rollout) -> None:
+        gradient, _ = learner.action_gradient(
+            rollout, learner.target_value, learner.config.discount
+        )
+        learner.policy_gradient(rollout, gradient)
+
+    return learner.rollout, backward
+
+
+def _one_graph(learner: Learner, route: str) -> Steps:
+    cut = route == "one-graph"
+
+    def sample(observation: Observation) -> tuple[Tensor, Tensor]:
+        inputs = learner.policy_input(observation, learner.horizon_normalizer)
+        mean, log_std = learner.actor(inputs.detach() if cut else inputs)
+        noise = learner.draw_noise()
+        return mean + log_std.exp() * noise, noise
+
+    def backward(rollout: Rollout) -> None:
+        loss = horizon_loss(
+            rollout.rewards,
+            learner.target_value(rollout.next_states),
+            rollout.terminated,
+            rollout.truncated,
+            learner.config.discount,
+        )
+        loss.sum().backward()
+
+    return lambda: learner.collect(sample), backward
+
+
+def _now(learner: Learner) -> float:
+    if learner.device.type == "cuda":
+        torch.cuda.synchronize(learner.device)
+    return time.perf_counter()

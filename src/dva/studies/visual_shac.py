@@ -1,0 +1,65 @@
+"""Figure 7: SHAC through the differentiable camera against D.Va with the same camera.
+
+Source: D.Va, Figure 7.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from dva.studies.curves import collect, draw_curves, end_of_curves, open_runs, train_runs
+from dva.studies.report import StudyConfig
+
+__all__ = ["Config", "draw", "measure", "summary"]
+
+LABELS = {"dva": "D.Va", "shac": "visual SHAC"}
+
+
+@dataclasses.dataclass
+class Config(StudyConfig):
+    """Compare visual SHAC and D.Va on the same camera (Figure 7)."""
+
+    runs: tuple[Path, ...] = ()
+    """Finished runs of both, with the differentiable camera; none: train them."""
+    tasks: tuple[str, ...] | None = None
+    """Tasks to train, if no runs are given; none: cartpole, with --full the paper's four."""
+    seeds: int | None = None
+    """Seeds to train, from `seed` on; none: 1, with --full 5."""
+    iterations: int | None = None
+    """Planned iterations; none: 300, with --full the algorithm's."""
+    run_dir: Path = Path("runs/visual-shac")
+    """Where trained runs go; those that are there are not trained again."""
+
+
+def measure(config: Config) -> dict[str, Any]:
+    """Averages the curves of the runs given, or trains them first."""
+    if config.runs:
+        runs = open_runs(
+            config.runs,
+            lambda run: run.config.learner.pixels and run.config.learner.camera == "differentiable",
+            "runs from pixels of the differentiable camera",
+        )
+    else:
+        tasks = config.tasks or (
+            ("cartpole", "hopper", "ant", "humanoid") if config.full else ("cartpole",)
+        )
+        changes: dict[str, Any] = {"preset": "paper"} if config.full else {}
+        iterations = config.iterations or (None if config.full else 300)
+        if iterations is not None:
+            changes["iterations"] = iterations
+        runs = train_runs(
+            config.run_dir, tuple(LABELS), tasks,
+            range(config.seed, config.seed + (config.seeds or (5 if config.full else 1))),
+            observe="pixels", camera="differentiable", device=config.device, **changes,
+        )  # fmt: skip
+    return {"curves": collect(runs)}
+
+
+def draw(result: dict[str, Any]) -> Any:
+    """Draws the returns over steps and over time."""
+    return draw_curves(result["curves"], LABELS)
+
+
+def summary(result: dict[str, Any]) -> list[str]:
+    """Says in lines what was found."""
+    return end_of_curves(result["curves"], LABELS)

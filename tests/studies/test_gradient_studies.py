@@ -1,0 +1,96 @@
+"""The studies of the gradient, small, and what they claim."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dva.cli import main
+from dva.studies import (
+    STUDIES,
+    backward_time,
+    decomposition,
+    find_study,
+    gradient_alignment,
+    gradient_norm,
+    peak_memory,
+    theorem1,
+)
+
+CPU = {"device": "cpu"}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    study = find_study(name)
+    assert study.__doc__ and "Source: D.Va" in study.__doc__
+    with pytest.raises(SystemExit) as exit_:
+        main(["study", name, "--help"])
+    assert exit_.value.code == 0 and "--full" in capsys.readouterr().out
+    page = Path(__file__).parents[2] / "docs" / "studies" / f"{name}.md"
+    assert f"dva study {name}" in page.read_text()
+
+
+def test_an_unknown_study_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "theorem2"]) == 2
+    assert "theorem2" in capsys.readouterr().err
+
+
+def test_theorem_1_holds_to_round_off() -> None:
+    result = theorem1.measure(
+        theorem1.Config(tasks=("cartpole",), iterations=1, comparisons=1, **CPU)
+    )
+    for row in result["rows"]:
+        assert row["norm"] > 1e-3
+        assert row["one_graph_error"] < 1e-5
+        assert row["cloning_error"]["1"] < 1e-4 and row["cloning_error"]["10"] < 1e-4
+    assert theorem1.summary(result) and theorem1.draw(result)
+
+
+def test_the_parts_add_up_to_the_full_gradient() -> None:
+    result = decomposition.measure(
+        decomposition.Config(tasks=("cartpole",), iterations=1, comparisons=1, **CPU)
+    )
+    assert {row["observe"] for row in result["rows"]} == {"pixels", "state"}
+    for row in result["rows"]:
+        assert row["regularization_norm"] > 0.0
+        assert row["error"] < 1e-5
+    state = next(row for row in result["rows"] if row["observe"] == "state")
+    assert state["regularization_norm"] > 0.01 * state["full_norm"]
+    assert decomposition.summary(result) and decomposition.draw(result)
+
+
+def test_gradients_are_compared_along_a_run() -> None:
+    config = gradient_alignment.Config(task="cartpole", iterations=4, comparisons=2, **CPU)
+    result = gradient_alignment.measure(config)
+    assert [row["iteration"] for row in result["rows"]] == [2, 4]
+    assert all(-1.0 <= row["cosine"] <= 1.0 for row in result["rows"])
+    assert gradient_alignment.summary(result) and gradient_alignment.draw(result)
+
+
+def test_norms_are_kept_for_both_algorithms() -> None:
+    result = gradient_norm.measure(gradient_norm.Config(tasks=("cartpole",), iterations=2, **CPU))
+    assert [row["algo"] for row in result["rows"]] == ["dva", "shac"]
+    assert all(len(row["norm"]) == 2 and min(row["norm"]) > 0.0 for row in result["rows"])
+    assert gradient_norm.summary(result) and gradient_norm.draw(result)
+
+
+def test_three_routes_are_timed() -> None:
+    config = backward_time.Config(
+        tasks=("cartpole",), repeats=1, num_envs=2, horizon=3, image_size=24, **CPU
+    )
+    result = backward_time.measure(config)
+    assert [row["route"] for row in result["rows"]] == ["dva", "one-graph", "visual-shac"]
+    assert all(row["backward_s"] > 0.0 for row in result["rows"])
+    assert backward_time.summary(result) and backward_time.draw(result)
+
+
+def test_the_graph_of_images_shows_in_memory() -> None:
+    size = {"num_envs": 4, "horizon": 16, "image_size": 48}
+    peaks = {}
+    for route in ("dva", "visual-shac"):
+        row = peak_memory.measure_case(route=route, task="cartpole", seed=0, device="cpu", **size)
+        peaks[route] = row["peak_mb"]
+        assert json.dumps(row)
+    # the activations of 64 images: 4 layers of 32 channels, 23^2 to 17^2 pixels, 4 bytes or 2
+    assert peaks["visual-shac"] > peaks["dva"] > 0.0
