@@ -76,6 +76,17 @@ def test_act_is_the_squashed_mean_for_any_number_of_images() -> None:
     assert not action.requires_grad
 
 
+def test_a_memory_budget_sets_the_micro_batch() -> None:
+    learner = small_learner(memory_budget=1.0)
+    assert learner.actor.encoder is not None
+    each = learner.actor.encoder.activation_bytes
+    # 9 x 16 x 16 pixels in; 7, 5, 3 and 1 squared times 32 out; two gradients of the first; float32
+    assert each == 4 * (9 * 256 + 32 * (49 + 25 + 9 + 1) + 2 * 32 * 49)
+    assert learner.micro_batch == 2**20 // each
+    assert small_learner(memory_budget=1.0, micro_batch=7).micro_batch == 7
+    assert learner.iterate()["nonfinite_count"] == 0
+
+
 def test_threads_do_not_change_training() -> None:
     rows = []
     for threads in (1, 3):

@@ -17,8 +17,6 @@ from dva.studies import (
     theorem1,
 )
 
-CPU = {"device": "cpu"}
-
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +36,7 @@ def test_an_unknown_study_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_theorem_1_holds_to_round_off() -> None:
     result = theorem1.measure(
-        theorem1.Config(tasks=("cartpole",), iterations=1, comparisons=1, **CPU)
+        theorem1.Config(tasks=("cartpole",), iterations=1, comparisons=1, device="cpu")
     )
     for row in result["rows"]:
         assert row["norm"] > 1e-3
@@ -49,7 +47,7 @@ def test_theorem_1_holds_to_round_off() -> None:
 
 def test_the_parts_add_up_to_the_full_gradient() -> None:
     result = decomposition.measure(
-        decomposition.Config(tasks=("cartpole",), iterations=1, comparisons=1, **CPU)
+        decomposition.Config(tasks=("cartpole",), iterations=1, comparisons=1, device="cpu")
     )
     assert {row["observe"] for row in result["rows"]} == {"pixels", "state"}
     for row in result["rows"]:
@@ -61,7 +59,7 @@ def test_the_parts_add_up_to_the_full_gradient() -> None:
 
 
 def test_gradients_are_compared_along_a_run() -> None:
-    config = gradient_alignment.Config(task="cartpole", iterations=4, comparisons=2, **CPU)
+    config = gradient_alignment.Config(task="cartpole", iterations=4, comparisons=2, device="cpu")
     result = gradient_alignment.measure(config)
     assert [row["iteration"] for row in result["rows"]] == [2, 4]
     assert all(-1.0 <= row["cosine"] <= 1.0 for row in result["rows"])
@@ -69,7 +67,9 @@ def test_gradients_are_compared_along_a_run() -> None:
 
 
 def test_norms_are_kept_for_both_algorithms() -> None:
-    result = gradient_norm.measure(gradient_norm.Config(tasks=("cartpole",), iterations=2, **CPU))
+    result = gradient_norm.measure(
+        gradient_norm.Config(tasks=("cartpole",), iterations=2, device="cpu")
+    )
     assert [row["algo"] for row in result["rows"]] == ["dva", "shac"]
     assert all(len(row["norm"]) == 2 and min(row["norm"]) > 0.0 for row in result["rows"])
     assert gradient_norm.summary(result) and gradient_norm.draw(result)
@@ -77,7 +77,7 @@ def test_norms_are_kept_for_both_algorithms() -> None:
 
 def test_three_routes_are_timed() -> None:
     config = backward_time.Config(
-        tasks=("cartpole",), repeats=1, num_envs=2, horizon=3, image_size=24, **CPU
+        tasks=("cartpole",), repeats=1, num_envs=2, horizon=3, image_size=24, device="cpu"
     )
     result = backward_time.measure(config)
     assert [row["route"] for row in result["rows"]] == ["dva", "one-graph", "visual-shac"]

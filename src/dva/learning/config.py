@@ -89,13 +89,20 @@ class DvaConfig(LearnerConfig):
     """Hyperparameters of D.Va."""
 
     micro_batch: int | None = None
-    """Images in one piece of the regression: sets its peak memory only. None: by device."""
+    """Images in one piece of the regression: sets its peak memory only. None: by memory_budget, or
+    by device."""
+    memory_budget: float | None = None
+    """Memory for the regression's activations, MB, if micro_batch is None."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(
             "micro_batch", self.micro_batch, self.micro_batch is None or self.micro_batch >= 1,
             "1 or more, or None",
+        )  # fmt: skip
+        _require(
+            "memory_budget", self.memory_budget,
+            self.memory_budget is None or self.memory_budget > 0.0, "above 0, or None",
         )  # fmt: skip
 
 

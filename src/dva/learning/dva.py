@@ -54,6 +54,12 @@ class DVA(Learner):
     ) -> None:
         super().__init__(env, config, seed, threads)
         self.action_gradient = action_gradient
+        self.micro_batch = config.micro_batch or default_micro_batch(self.device)
+        """Samples in one pass of the regression."""
+        encoder = self.actor.encoder
+        if config.micro_batch is None and config.memory_budget is not None and encoder is not None:
+            each = encoder.activation_bytes * (self.threads or 1)
+            self.micro_batch = max(1, int(config.memory_budget * 2**20 / each))
 
     def iterate(self) -> dict[str, float | None]:
         """Runs one training iteration; see `Learner.iterate`."""
@@ -113,7 +119,7 @@ class DVA(Learner):
             observations,
             rollout.noise.flatten(0, 1),
             action_gradient.flatten(0, 1),
-            self.config.micro_batch or default_micro_batch(self.device),
+            self.micro_batch,
             self.threads or 1,
         )
 

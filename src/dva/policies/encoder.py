@@ -70,6 +70,7 @@ class Encoder(nn.Module):
                 "Use an image_size of 15 or more."
             )
         self.output_size = CHANNELS * sizes[0] * sizes[1]
+        self.pixel_counts = _pixel_counts(height, width)
         inputs = [channels] + [CHANNELS] * (len(STRIDES) - 1)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(count, CHANNELS, KERNEL, stride)
@@ -79,6 +80,14 @@ class Encoder(nn.Module):
             assert isinstance(layer, nn.Conv2d) and layer.bias is not None
             nn.init.orthogonal_(layer.weight, math.sqrt(2.0))
             nn.init.zeros_(layer.bias)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of one image in a forward and backward pass: each layer's input and output, and
+        two gradients of the largest layer."""
+        input_size = self.pixels_shape[0] * self.pixels_shape[1] * self.pixels_shape[2]
+        outputs = [CHANNELS * count for count in self.pixel_counts]
+        return (input_size + sum(outputs) + 2 * outputs[0]) * self.compute_dtype.itemsize
 
     def converted(self) -> list[tuple[Tensor, Tensor]]:
         """Converts each layer's weight and bias to `compute_dtype`, with their graph.
@@ -125,6 +134,15 @@ class Encoder(nn.Module):
         # Features in (H, W, C) order: a view of channels-last memory, where (C, H, W) would copy
         # it.
         return x.permute(0, 2, 3, 1).reshape(x.shape[0], self.output_size)
+
+
+def _pixel_counts(height: int, width: int) -> list[int]:
+    """Counts the pixels that each layer puts out."""
+    counts = []
+    for stride in STRIDES:
+        height, width = (height - KERNEL) // stride + 1, (width - KERNEL) // stride + 1
+        counts.append(height * width)
+    return counts
 
 
 def _output_length(length: int) -> int:

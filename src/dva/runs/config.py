@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
@@ -43,6 +43,8 @@ class TrainConfig(Generic[LearnerConfig]):
     """auto, cpu, cuda or cuda:INDEX; auto takes a GPU when there is one."""
     threads: int | None = None
     """CPU threads; none: as many as torch would use, which is one for each core."""
+    state_storage: Literal["full", "recompute"] = "full"
+    """recompute: keep less of the physics for its gradient, and compute each step twice."""
     minutes: float | None = None
     """Stop after this wall time, set-up included; the learning-rate schedule keeps its plan."""
     stop_at: int | None = None

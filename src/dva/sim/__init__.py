@@ -12,7 +12,7 @@ from dva.sim.importer import load_model
 from dva.sim.model import FREE, PRISMATIC, REVOLUTE, Model
 from dva.sim.poses import LinkPoses
 from dva.sim.schedule import Program
-from dva.sim.simulator import Simulator
+from dva.sim.simulator import Simulator, StateStorage
 from dva.sim.warp_runtime import indexed_device, run_side_by_side, start_warp
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Program",
     "REVOLUTE",
     "Simulator",
+    "StateStorage",
     "indexed_device",
     "load_model",
     "run_side_by_side",

@@ -16,7 +16,9 @@ from dva.sim.schedule import Program, backward_program, forward_program, pose_pr
 from dva.sim.warp_runtime import indexed_device, run_side_by_side, start_warp
 from dva.sim.workspace import StepSize, Workspace, model_arguments, origin_coordinates
 
-__all__ = ["Simulator"]
+__all__ = ["Simulator", "StateStorage"]
+
+StateStorage = Literal["full", "recompute"]
 
 
 class Simulator:
@@ -39,7 +41,7 @@ class Simulator:
         control_dt: float = 1 / 60,
         substeps: int = 16,
         mass_matrix_interval: int | None = None,
-        state_storage: Literal["full", "recompute"] = "full",
+        state_storage: StateStorage = "full",
         threads: int | None = None,
         capture: bool = True,
     ):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from dva.sensors import Camera, DifferentiableCamera
-from dva.sim import Simulator, load_model
+from dva.sim import Simulator, StateStorage, load_model
 from dva.tasks import arguments
 from dva.tasks.nonfinite import MAX_ENTRY, is_nonfinite, stop_gradients
 from dva.tasks.protocols import CameraProtocol, SimulatorProtocol
@@ -56,6 +56,7 @@ class VectorEnv:
         simulator: SimulatorProtocol | None = None,
         camera: CameraProtocol | CameraName = "hard",
         pixel_gradient: bool = False,
+        state_storage: StateStorage = "full",
     ) -> None:
         """Builds simulator and camera; arguments and errors as in `make`."""
         if not isinstance(task, Task):
@@ -84,6 +85,7 @@ class VectorEnv:
             control_dt=task.control_dt,
             substeps=task.substeps,
             mass_matrix_interval=task.mass_matrix_interval,
+            state_storage=state_storage,
             threads=threads,
         )
         self.pixel_gradient = pixel_gradient and pixels

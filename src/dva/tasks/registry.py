@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import gymnasium
 import torch
 
+from dva.sim import StateStorage
 from dva.tasks.environment import CameraName, VectorEnv
 from dva.tasks.protocols import CameraProtocol, SimulatorProtocol
 from dva.tasks.task import Task
@@ -94,6 +95,7 @@ def make(
     simulator: SimulatorProtocol | None = None,
     camera: CameraProtocol | CameraName = "hard",
     pixel_gradient: bool = False,
+    state_storage: StateStorage = "full",
     inertia: str | None = None,
 ) -> VectorEnv:
     """Makes an environment of `num_envs` robots from a task's name (or a `Task`).
@@ -117,6 +119,8 @@ def make(
             `image_size`.
         pixel_gradient: pixels are float32 in [0, 255] and carry the graph to the actions, through a
             camera that is differentiable; else uint8, without.
+        state_storage: "full" keeps the intermediates of every step until its gradient is taken,
+            "recompute" the state only: less memory, and each step is computed twice.
         inertia: "physical" or "published" inertia tensors of the robot; None: as the task says.
 
     Returns:
@@ -144,6 +148,7 @@ def make(
         simulator,
         camera,
         pixel_gradient,
+        state_storage,
     )
 
 
