@@ -17,7 +17,7 @@ import torch
 import warp as wp
 from torch.autograd.function import once_differentiable
 
-from dva.sensors import arguments, soft_kernels
+from dva.sensors import arguments, soft_layers
 from dva.sensors.caster import light_arguments, pixel_rays
 from dva.sensors.intersections import BOX, CYLINDER
 from dva.sensors.rendering import Setup
@@ -206,7 +206,7 @@ def _soft_arguments(
     """Names what the soft kernels take beside the stage's arguments."""
     rays, cosines = pixel_rays(setup.view.fovy, setup.view.rotation, setup.image_size, 1)
     core, radius = _cores(stage.shapes.kind, stage.shapes.size, band)
-    shapes, surroundings = soft_kernels.Shapes(), soft_kernels.Surroundings()
+    shapes, surroundings = soft_layers.Shapes(), soft_layers.Surroundings()
     shapes.count = len(radius)
     for name in ("kind", "reach", "color", "center", "rotation", "hull"):
         setattr(shapes, name, stage.arguments[name])

@@ -2,15 +2,6 @@
 # ruff: noqa: UP018  (a variable that a dynamic loop changes is declared so)
 """Kernels of the differentiable camera: a soft picture, and its adjoint written by hand.
 
-What a ray meets are layers: floor, wall, and the shapes that it enters or passes within the soft
-edge. A layer has a cover a in [0, 1], a depth t and a colour; a layer behind another is hidden by
-its cover, as far as it is behind: with the smooth step S and the soft edge's half width b,
-
-    w_k = a_k prod_{j != k} (1 - a_j S((t_k - t_j) / b)),    a_k = S(-clearance_k / b_k),
-
-with b_k the smaller of b and the shape's radius, so that the cover is 1 in the core. The pixel is
-the mean of the colours weighted by w, the sky's weight being prod_k (1 - a_k).
-
 The adjoint rests on two facts. A shape moves rigidly, so the distance field at a point x changes by
 -n . v with the shape's velocity v at x, and its normal by w x n + H (dx - v) with the curvature H.
 And the clearance is a minimum along the ray, so the change of the place where it is taken does not
@@ -21,250 +12,27 @@ Points are relative to the camera's eye, in world axes.
 
 import warp as wp
 
-from dva.sensors.intersections import may_meet
-from dva.sensors.soft_shapes import (
-    bend,
-    distance_and_normal,
-    nearest_on_ray,
-    pass_by,
-    smooth_step,
-    smooth_step_slope,
+from dva.sensors.soft_layers import (
+    FLOOR,
+    Floats,
+    Layers,
+    Shapes,
+    Surroundings,
+    base_color,
+    clamped,
+    gather,
+    hull_of,
+    in_checks,
+    shade,
+    shadow_ray,
+    stripe,
+    stripe_slope,
+    weigh,
 )
+from dva.sensors.soft_shapes import bend, distance_and_normal, smooth_step, smooth_step_slope
 from dva.sim import FREE, REVOLUTE
 
 __all__ = ["pull_back", "soft_cast", "soft_cast_adjoint"]
-
-MOST = 16
-"""Layers of one pixel; what else a ray meets is left out."""
-_MOST = wp.constant(MOST)
-_FLOOR, _WALL = wp.constant(-2), wp.constant(-3)
-_NUDGE = wp.constant(1e-4)
-
-Floats = wp.types.vector(length=MOST, dtype=float)
-Ints = wp.types.vector(length=MOST, dtype=int)
-
-
-@wp.struct
-class Shapes:
-    """The robot's shapes in all environments."""
-
-    count: int
-    kind: wp.array(dtype=int)
-    core: wp.array(dtype=wp.vec3)
-    radius: wp.array(dtype=float)
-    reach: wp.array(dtype=float)
-    soft: wp.array(dtype=float)
-    color: wp.array(dtype=wp.vec3)
-    center: wp.array2d(dtype=wp.vec3)
-    rotation: wp.array2d(dtype=wp.mat33)
-    hull: wp.array(dtype=wp.vec4)
-
-
-@wp.struct
-class Surroundings:
-    """Floor, wall, sky and light."""
-
-    floor_height: float
-    wall_y: float
-    checker: float
-    light_checks: wp.vec3
-    dark_checks: wp.vec3
-    wall_color: wp.vec3
-    sky_color: wp.vec3
-    to_light: wp.vec3
-    light: float
-    ambient: float
-    shadow: float
-    far: float
-    band: float
-
-
-@wp.struct
-class Layers:
-    """What one ray meets."""
-
-    count: int
-    shape: Ints
-    cover: Floats
-    cover_slope: Floats
-    closest: Floats
-    depth: Floats
-    level_slope: Floats
-
-
-@wp.struct
-class Shading:
-    """Light on one point."""
-
-    brightness: float
-    normal: wp.vec3
-    facing: float
-    open: float
-    """Share of the directional light that shapes let pass."""
-
-
-@wp.func
-def hull_of(shapes: Shapes, e: int, point: wp.vec3, direction: wp.vec3, band: float) -> bool:
-    hull = shapes.hull[e]
-    return may_meet(wp.vec3(hull[0], hull[1], hull[2]) - point, hull[3] + band, direction)
-
-
-@wp.func
-def gather(e: int, ray: wp.vec3, cosine: float, eye: wp.vec3, s: Shapes, w: Surroundings) -> Layers:
-    layers = Layers()
-    n = int(0)
-    end = w.far / cosine
-    if ray[2] < 0.0 and eye[2] > w.floor_height:
-        t = (w.floor_height - eye[2]) / ray[2]
-        if t < end:
-            layers.shape[n] = _FLOOR
-            layers.cover[n] = 1.0
-            layers.depth[n] = t
-            n = n + 1
-    if ray[1] > 0.0 and eye[1] < w.wall_y:
-        t = (w.wall_y - eye[1]) / ray[1]
-        if t < end:
-            layers.shape[n] = _WALL
-            layers.cover[n] = 1.0
-            layers.depth[n] = t
-            n = n + 1
-    if hull_of(s, e, wp.vec3(), ray, w.band):
-        for g in range(s.count):
-            soft = s.soft[g]
-            if n < _MOST and may_meet(s.center[e, g], s.reach[g] + soft, ray):
-                passage = pass_by(
-                    s.kind[g], s.center[e, g], s.rotation[e, g], s.core[g], s.radius[g], s.reach[g],
-                    ray, soft,
-                )  # fmt: skip
-                x = -passage.clearance / soft
-                cover = smooth_step(x)
-                if cover > 0.0 and passage.closest > 0.0:
-                    layers.shape[n] = g
-                    layers.cover[n] = cover
-                    layers.cover_slope[n] = -smooth_step_slope(x) / soft
-                    layers.closest[n] = passage.closest
-                    layers.depth[n] = passage.depth
-                    layers.level_slope[n] = passage.level_slope
-                    n = n + 1
-    layers.count = n
-    return layers
-
-
-@wp.func
-def weigh(layers: Layers, band: float) -> Floats:
-    weights = Floats()
-    for k in range(layers.count):
-        weight = float(layers.cover[k])
-        for j in range(layers.count):
-            if j != k:
-                behind = smooth_step((layers.depth[k] - layers.depth[j]) / band)
-                weight = weight * (1.0 - layers.cover[j] * behind)
-        weights[k] = weight
-    return weights
-
-
-@wp.func
-def shadow_ray(s: Shapes, e: int, g: int, point: wp.vec3, to_light: wp.vec3) -> wp.vec4:
-    """Returns place, cover, the cover's slope by the clearance, and clearance of a shape that
-    stands between a point and the light; no cover where it does not."""
-    result = wp.vec4()
-    center = s.center[e, g] - point
-    soft = s.soft[g]
-    if may_meet(center, s.reach[g] + soft, to_light):
-        closest = nearest_on_ray(
-            s.kind[g], center, s.rotation[e, g], s.core[g], s.reach[g], to_light
-        )
-        field = distance_and_normal(
-            s.kind[g], closest * to_light - center, s.rotation[e, g], s.core[g]
-        )
-        clearance = field[3] - s.radius[g]
-        x = -clearance / soft
-        result = wp.vec4(closest, smooth_step(x), -smooth_step_slope(x) / soft, clearance)
-    return result
-
-
-@wp.func
-def shade(e: int, shape: int, point: wp.vec3, eye: wp.vec3, s: Shapes, w: Surroundings) -> Shading:
-    result = Shading()
-    normal = wp.vec3(0.0, 0.0, 1.0)
-    if shape == _WALL:
-        normal = wp.vec3(0.0, -1.0, 0.0)
-    elif shape >= 0:
-        field = distance_and_normal(
-            s.kind[shape], point - s.center[e, shape], s.rotation[e, shape], s.core[shape]
-        )
-        normal = wp.vec3(field[0], field[1], field[2])
-    result.normal = normal
-    result.facing = wp.max(wp.dot(normal, w.to_light), 0.0)
-    passing = float(1.0)
-    if result.facing > 0.0 and w.shadow > 0.0:
-        if w.to_light[1] > 0.0 and eye[1] + point[1] + _NUDGE * normal[1] < w.wall_y:
-            passing = 0.0
-        elif hull_of(s, e, point, w.to_light, w.band):
-            for g in range(s.count):
-                if g != shape and passing > 0.0:
-                    found = shadow_ray(s, e, g, point, w.to_light)
-                    passing = passing * (1.0 - found[1])
-    result.open = passing
-    result.brightness = w.ambient + w.light * result.facing * (1.0 - w.shadow * (1.0 - passing))
-    return result
-
-
-@wp.func
-def wave_integral(x: float) -> float:
-    """Integrates a wave that is 1/2 for x in [0, 1] and -1/2 for x in [1, 2], with period 2."""
-    u = x - 2.0 * wp.floor(0.5 * x)
-    return wp.where(u < 1.0, 0.5 * u - 0.25, 0.75 - 0.5 * u)
-
-
-@wp.func
-def wave_integral_2(x: float) -> float:
-    """Integrates `wave_integral`."""
-    u = x - 2.0 * wp.floor(0.5 * x)
-    v = wp.where(u < 1.0, u, u - 1.0)
-    return wp.where(u < 1.0, 0.25, -0.25) * v * (v - 1.0)
-
-
-@wp.func
-def stripe(x: float, blur: float) -> float:
-    """Averages stripes, 1 for x in [0, 1] and 0 in [1, 2], over a tent that is `blur` wide at half
-    its height: smooth in x."""
-    around = wave_integral_2(x + blur) + wave_integral_2(x - blur) - 2.0 * wave_integral_2(x)
-    return 0.5 + around / (blur * blur)
-
-
-@wp.func
-def stripe_slope(x: float, blur: float) -> float:
-    around = wave_integral(x + blur) + wave_integral(x - blur) - 2.0 * wave_integral(x)
-    return around / (blur * blur)
-
-
-@wp.func
-def in_checks(position: float, eye: float, checker: float) -> float:
-    """Returns a floor coordinate in checks; moved by whole periods, so that float32 keeps its
-    accuracy far from the origin."""
-    period = 2.0 * checker
-    return (eye - period * wp.floor(eye / period + 0.5) + position) / checker
-
-
-@wp.func
-def base_color(
-    shape: int, point: wp.vec3, eye: wp.vec3, blur: wp.vec2, s: Shapes, w: Surroundings
-) -> wp.vec3:
-    base = w.wall_color
-    if shape == _FLOOR:
-        a = stripe(in_checks(point[0], eye[0], w.checker), blur[0])
-        b = stripe(in_checks(point[1], eye[1], w.checker), blur[1])
-        share = a * (1.0 - b) + b * (1.0 - a)
-        base = share * w.light_checks + (1.0 - share) * w.dark_checks
-    elif shape >= 0:
-        base = s.color[shape]
-    return base
-
-
-@wp.func
-def clamped(color: wp.vec3) -> wp.vec3:
-    return wp.vec3(wp.min(color[0], 1.0), wp.min(color[1], 1.0), wp.min(color[2], 1.0))
 
 
 @wp.kernel(enable_backward=False)
@@ -293,6 +61,152 @@ def soft_cast(
         image[e, c, pixel] = 255.0 * color[c]
 
 
+@wp.struct
+class LayerAdjoints:
+    """Gradients by what `weigh` reads."""
+
+    cover: Floats
+    depth: Floats
+
+
+@wp.func
+def adjoint_weights(
+    layers: Layers, weights: Floats, gain: Floats, sky_gain: float, sky: float, band: float
+) -> LayerAdjoints:
+    """Differentiates `weigh`. Where a layer is hidden entirely, the smooth step has no slope.
+
+    Args:
+        gain: gradient by each weight.
+        sky_gain: gradient by the sky's weight, `sky`.
+    """
+    result = LayerAdjoints()
+    for k in range(layers.count):
+        cover = layers.cover[k]
+        if cover < 1.0:
+            result.cover[k] = result.cover[k] - sky_gain * sky / (1.0 - cover)
+        if weights[k] > 0.0:
+            result.cover[k] = result.cover[k] + gain[k] * weights[k] / cover
+            for j in range(layers.count):
+                if j != k:
+                    x = (layers.depth[k] - layers.depth[j]) / band
+                    behind = smooth_step(x)
+                    rest = gain[k] * weights[k] / (1.0 - layers.cover[j] * behind)
+                    result.cover[j] = result.cover[j] - rest * behind
+                    slope = rest * layers.cover[j] * smooth_step_slope(x) / band
+                    result.depth[k] = result.depth[k] - slope
+                    result.depth[j] = result.depth[j] + slope
+    return result
+
+
+@wp.func
+def pull_shadows(
+    e: int, g: int, point: wp.vec3, open: float, adj_open: float, s: Shapes, w: Surroundings,
+    force: wp.array2d[wp.vec3], torque: wp.array2d[wp.vec3],
+) -> wp.vec3:  # fmt: skip
+    """Adds to the shapes that shade a point of layer g; returns the gradient by the point."""
+    adj_point = wp.vec3()
+    if w.shadow > 0.0 and open > 0.0 and hull_of(s, e, point, w.to_light, w.band):
+        for h in range(s.count):
+            if h != g:
+                found = shadow_ray(s, e, h, point, w.to_light)
+                if found[1] > 0.0:
+                    arm = found[0] * w.to_light - (s.center[e, h] - point)
+                    field = distance_and_normal(s.kind[h], arm, s.rotation[e, h], s.core[h])
+                    n = wp.vec3(field[0], field[1], field[2])
+                    adj = -adj_open * open / (1.0 - found[1]) * found[2]
+                    wp.atomic_sub(force, e, h, adj * n)
+                    wp.atomic_sub(torque, e, h, adj * wp.cross(arm, n))
+                    adj_point += adj * n
+    return adj_point
+
+
+@wp.func
+def pull_shape(
+    e: int, g: int, k: int, layers: Layers, ray: wp.vec3, adj_cover: float, adj_depth: float,
+    adj_point: wp.vec3, adj_normal: wp.vec3, s: Shapes, force: wp.array2d[wp.vec3],
+    torque: wp.array2d[wp.vec3],
+):  # fmt: skip
+    """Adds to shape g, the layer k of a ray."""
+    center = s.center[e, g]
+    arm = layers.depth[k] * ray - center
+    field = distance_and_normal(s.kind[g], arm, s.rotation[e, g], s.core[g])
+    normal = wp.vec3(field[0], field[1], field[2])
+    # The normal turns with the shape, and changes where the point slides over it.
+    slide = bend(s.kind[g], arm, s.rotation[e, g], s.core[g], adj_normal)
+    pull = -slide
+    twist = wp.cross(normal, adj_normal) - wp.cross(arm, slide)
+    # The point lies where the ray enters the surface, pushed out by the level.
+    steep = wp.min(wp.dot(normal, ray), -1e-6)
+    adj_level = (adj_depth + wp.dot(adj_point + slide, ray)) / steep
+    pull += adj_level * normal
+    twist += adj_level * wp.cross(arm, normal)
+    # The clearance, by cover and level.
+    near = layers.closest[k] * ray - center
+    field = distance_and_normal(s.kind[g], near, s.rotation[e, g], s.core[g])
+    nearest = wp.vec3(field[0], field[1], field[2])
+    adj_clearance = adj_cover * layers.cover_slope[k] + adj_level * layers.level_slope[k]
+    pull -= adj_clearance * nearest
+    twist -= adj_clearance * wp.cross(near, nearest)
+    wp.atomic_add(force, e, g, pull)
+    wp.atomic_add(torque, e, g, twist)
+
+
+@wp.func
+def floor_gradient(
+    point: wp.vec3, eye: wp.vec3, blur: wp.vec2, adj_base: wp.vec3, w: Surroundings
+) -> wp.vec3:
+    """Returns the gradient of the checks by where the floor is met."""
+    a = stripe(in_checks(point[0], eye[0], w.checker), blur[0])
+    b = stripe(in_checks(point[1], eye[1], w.checker), blur[1])
+    along_x = (1.0 - 2.0 * b) * stripe_slope(in_checks(point[0], eye[0], w.checker), blur[0])
+    along_y = (1.0 - 2.0 * a) * stripe_slope(in_checks(point[1], eye[1], w.checker), blur[1])
+    scale = wp.dot(adj_base, w.light_checks - w.dark_checks) / w.checker
+    return scale * wp.vec3(along_x, along_y, 0.0)
+
+
+@wp.func
+def pull_layer(
+    e: int, k: int, layers: Layers, share: float, adj_cover: float, adj_depth: float,
+    given: wp.vec3, ray: wp.vec3, blur: wp.vec2, eye: wp.vec3, s: Shapes, w: Surroundings,
+    force: wp.array2d[wp.vec3], torque: wp.array2d[wp.vec3], eye_force: wp.array[wp.vec3],
+):  # fmt: skip
+    """Adds what one layer of a pixel does; `share` is its part in the mean of the colours."""
+    g = layers.shape[k]
+    point = layers.depth[k] * ray
+    adj_point = wp.vec3()
+    adj_normal = wp.vec3()
+    if share > 0.0:
+        shading = shade(e, g, point, eye, s, w)
+        base = base_color(g, point, eye, blur, s, w)
+        color = shading.brightness * base
+        adj_color = share * wp.vec3(
+            wp.where(color[0] < 1.0, given[0], 0.0),
+            wp.where(color[1] < 1.0, given[1], 0.0),
+            wp.where(color[2] < 1.0, given[2], 0.0),
+        )
+        if shading.facing > 0.0:
+            bright = w.light * wp.dot(adj_color, base)
+            adj_normal = bright * (1.0 - w.shadow * (1.0 - shading.open)) * w.to_light
+            adj_open = bright * shading.facing * w.shadow
+            adj_point = pull_shadows(
+                e, g, point, shading.open, adj_open, s, w, force, torque
+            )  # fmt: skip
+        if g == FLOOR:
+            moved = floor_gradient(point, eye, blur, shading.brightness * adj_color, w)
+            adj_point += moved
+            wp.atomic_add(eye_force, e, moved)
+    if g >= 0:
+        pull_shape(
+            e, g, k, layers, ray, adj_cover, adj_depth, adj_point, adj_normal, s, force, torque
+        )
+    elif g == FLOOR:
+        adj = adj_depth + wp.dot(adj_point, ray)
+        wp.atomic_add(eye_force, e, wp.vec3(0.0, 0.0, -adj / ray[2]))
+    else:
+        adj = adj_depth + wp.dot(adj_point, ray)
+        wp.atomic_add(eye_force, e, wp.vec3(0.0, -adj / ray[1], 0.0))
+
+
 @wp.kernel(enable_backward=False)
 def soft_cast_adjoint(
     s: Shapes, w: Surroundings, rays: wp.array[wp.vec3], cosines: wp.array[float],
@@ -313,11 +227,11 @@ def soft_cast_adjoint(
         ray = rays[pixel]
         layers = gather(e, ray, cosines[pixel], eye[e], s, w)
         weights = weigh(layers, w.band)
-        # The picture once more, now keeping each layer's colour.
+        # The picture once more: what each layer's colour counts for the gradient.
         sky = float(1.0)
         total = float(0.0)
-        mean = wp.vec3()
-        value = Floats()  # of each layer's colour, as the gradient sees it
+        mean = float(0.0)
+        value = Floats()
         for k in range(layers.count):
             sky = sky * (1.0 - layers.cover[k])
             total += weights[k]
@@ -325,117 +239,21 @@ def soft_cast_adjoint(
                 point = layers.depth[k] * ray
                 shading = shade(e, layers.shape[k], point, eye[e], s, w)
                 base = base_color(layers.shape[k], point, eye[e], blur[pixel], s, w)
-                color = clamped(shading.brightness * base)
-                value[k] = wp.dot(color, given)
-                mean += weights[k] * color
+                value[k] = wp.dot(clamped(shading.brightness * base), given)
+                mean += weights[k] * value[k]
+        sky_value = wp.dot(w.sky_color, given)
         total += sky
-        mean = (mean + sky * w.sky_color) / total
-        mean_value = wp.dot(mean, given)
-        adj_cover = Floats()
-        adj_depth = Floats()
-        # By the weights. Where a layer is hidden entirely, smooth_step has no slope either.
+        mean = (mean + sky * sky_value) / total
         for k in range(layers.count):
-            cover = layers.cover[k]
-            if cover < 1.0:
-                sky_value = (wp.dot(w.sky_color, given) - mean_value) / total
-                adj_cover[k] = adj_cover[k] - sky_value * sky / (1.0 - cover)
-            if weights[k] > 0.0:
-                adj = (value[k] - mean_value) / total
-                adj_cover[k] = adj_cover[k] + adj * weights[k] / cover
-                for j in range(layers.count):
-                    if j != k:
-                        x = (layers.depth[k] - layers.depth[j]) / w.band
-                        behind = smooth_step(x)
-                        rest = adj * weights[k] / (1.0 - layers.cover[j] * behind)
-                        adj_cover[j] = adj_cover[j] - rest * behind
-                        slope = rest * layers.cover[j] * smooth_step_slope(x) / w.band
-                        adj_depth[k] = adj_depth[k] - slope
-                        adj_depth[j] = adj_depth[j] + slope
+            value[k] = (value[k] - mean) / total
+        adjoints = adjoint_weights(
+            layers, weights, value, (sky_value - mean) / total, sky, w.band
+        )  # fmt: skip
         for k in range(layers.count):
-            g = layers.shape[k]
-            depth = layers.depth[k]
-            point = depth * ray
-            adj_point = wp.vec3()
-            adj_normal = wp.vec3()
-            if weights[k] > 0.0:
-                shading = shade(e, g, point, eye[e], s, w)
-                base = base_color(g, point, eye[e], blur[pixel], s, w)
-                share = weights[k] / total
-                color = shading.brightness * base
-                adj_color = wp.vec3(
-                    wp.where(color[0] < 1.0, share * given[0], 0.0),
-                    wp.where(color[1] < 1.0, share * given[1], 0.0),
-                    wp.where(color[2] < 1.0, share * given[2], 0.0),
-                )
-                adj_brightness = wp.dot(adj_color, base)
-                if shading.facing > 0.0:
-                    direct = w.light * (1.0 - w.shadow * (1.0 - shading.open))
-                    adj_normal = adj_brightness * direct * w.to_light
-                    adj_open = adj_brightness * w.light * shading.facing * w.shadow
-                    if (
-                        w.shadow > 0.0
-                        and shading.open > 0.0
-                        and hull_of(s, e, point, w.to_light, w.band)
-                    ):
-                        for h in range(s.count):
-                            if h != g:
-                                found = shadow_ray(s, e, h, point, w.to_light)
-                                if found[1] > 0.0:
-                                    center = s.center[e, h] - point
-                                    arm = found[0] * w.to_light - center
-                                    field = distance_and_normal(
-                                        s.kind[h], arm, s.rotation[e, h], s.core[h]
-                                    )
-                                    n = wp.vec3(field[0], field[1], field[2])
-                                    adj = -adj_open * shading.open / (1.0 - found[1]) * found[2]
-                                    wp.atomic_sub(force, e, h, adj * n)
-                                    wp.atomic_sub(torque, e, h, adj * wp.cross(arm, n))
-                                    adj_point += adj * n
-                if g == _FLOOR:
-                    checks = w.light_checks - w.dark_checks
-                    adj_share = shading.brightness * wp.dot(adj_color, checks)
-                    x = in_checks(point[0], eye[e][0], w.checker)
-                    y = in_checks(point[1], eye[e][1], w.checker)
-                    a = stripe(x, blur[pixel][0])
-                    b = stripe(y, blur[pixel][1])
-                    scale = adj_share / w.checker
-                    along_x = scale * (1.0 - 2.0 * b) * stripe_slope(x, blur[pixel][0])
-                    along_y = scale * (1.0 - 2.0 * a) * stripe_slope(y, blur[pixel][1])
-                    moved = wp.vec3(along_x, along_y, 0.0)
-                    adj_point += moved
-                    wp.atomic_add(eye_force, e, moved)
-            if g == _FLOOR:
-                adj = adj_depth[k] + wp.dot(adj_point, ray)
-                wp.atomic_add(eye_force, e, wp.vec3(0.0, 0.0, -adj / ray[2]))
-            elif g == _WALL:
-                adj = adj_depth[k] + wp.dot(adj_point, ray)
-                wp.atomic_add(eye_force, e, wp.vec3(0.0, -adj / ray[1], 0.0))
-            else:
-                center = s.center[e, g]
-                arm = point - center
-                field = distance_and_normal(s.kind[g], arm, s.rotation[e, g], s.core[g])
-                normal = wp.vec3(field[0], field[1], field[2])
-                # The normal turns with the shape, and changes where the point slides over it.
-                slide = bend(s.kind[g], arm, s.rotation[e, g], s.core[g], adj_normal)
-                pull = -slide
-                twist = wp.cross(normal, adj_normal) - wp.cross(arm, slide)
-                # The point lies where the ray enters the surface, pushed out by the level.
-                adj = adj_depth[k] + wp.dot(adj_point + slide, ray)
-                steep = wp.min(wp.dot(normal, ray), -1e-6)
-                adj_level = adj / steep
-                pull += adj_level * normal
-                twist += adj_level * wp.cross(arm, normal)
-                # The clearance, by cover and level.
-                near = layers.closest[k] * ray - center
-                field = distance_and_normal(s.kind[g], near, s.rotation[e, g], s.core[g])
-                nearest = wp.vec3(field[0], field[1], field[2])
-                adj_clearance = (
-                    adj_cover[k] * layers.cover_slope[k] + adj_level * layers.level_slope[k]
-                )
-                pull -= adj_clearance * nearest
-                twist -= adj_clearance * wp.cross(near, nearest)
-                wp.atomic_add(force, e, g, pull)
-                wp.atomic_add(torque, e, g, twist)
+            pull_layer(
+                e, k, layers, weights[k] / total, adjoints.cover[k], adjoints.depth[k], given, ray,
+                blur[pixel], eye[e], s, w, force, torque, eye_force,
+            )  # fmt: skip
 
 
 @wp.kernel(enable_backward=False)
