@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -34,6 +34,8 @@ class Config(StudyConfig):
     """Tasks to measure."""
     sweep_task: str = "cartpole"
     """Task on which image size and horizon grow."""
+    state_storage: Literal["full", "recompute"] = "recompute"
+    """How all routes keep the physics for its gradient: of little, the images' part shows."""
     num_envs: int | None = None
     """Environments; none: 8, with --full 32."""
     horizon: int | None = None
@@ -69,7 +71,10 @@ def measure(config: Config) -> dict[str, Any]:
     rows = []
     for sweep, case in cases:
         for route in ROUTES:
-            arguments = {"route": route, "seed": config.seed, "device": config.device, **case}
+            arguments = {
+                "route": route, "seed": config.seed, "device": config.device,
+                "state_storage": config.state_storage, **case,
+            }  # fmt: skip
             code = (
                 "import json, sys; from dva.studies.peak_memory import measure_case; "
                 "print(json.dumps(measure_case(**json.loads(sys.argv[1]))))"
@@ -84,10 +89,14 @@ def measure(config: Config) -> dict[str, Any]:
     return {"size": size, "rows": rows}
 
 
-def measure_case(route: str, task: str, seed: int, device: str, **size: int) -> dict[str, Any]:
+def measure_case(
+    route: str, task: str, seed: int, device: str, state_storage: str, **size: int
+) -> dict[str, Any]:
     """Measures one case in this process."""
     with lanes(default_config(task, device=device)) as threads:
-        run = new_route(route, task, seed, device, threads, **size)
+        run = new_route(
+            route, task, seed, device, threads, state_storage=state_storage, **size
+        )  # fmt: skip
         gc.collect()
         on_gpu = resolve_device(device) != "cpu"
         if on_gpu:

@@ -1,0 +1,63 @@
+"""Says where the time of finished runs went, from their metrics: medians over iterations.
+
+    python benchmarks/phases.py runs/before runs/after --save benchmarks/results/before-after.json
+
+One row per run, made by any version: seconds of an iteration and of its phases, environment steps a
+second, peak memory. Rollout is what remains of its phase after rendering and simulation. The first
+iterations, slow for other reasons, are left out.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from _results import report
+from dva.runs.metrics import read_metrics
+
+SKIPPED = 10
+PHASES = ("rollout", "rendering", "simulation", "action_gradient", "regression", "critic")
+
+
+def summarize(path: Path) -> dict[str, Any]:
+    """Gives one row of the table."""
+    config = yaml.safe_load((path / "config.yaml").read_text())
+    rows = read_metrics(path / "metrics.jsonl")[SKIPPED:]
+    times = [row["wall_time"] for row in rows]
+    seconds = statistics.median(b - a for a, b in zip(times, times[1:], strict=False))
+    phases = {
+        name: statistics.median(row[f"seconds_{name}"] for row in rows)
+        for name in PHASES
+        if f"seconds_{name}" in rows[0]
+    }
+    phases["rollout"] -= phases["rendering"] + phases["simulation"]
+    learner = config["learner"]
+    return {
+        "run": path.name,
+        "commit": config["sessions"][-1]["commit"],
+        "task": config["task"],
+        "num_envs": learner["num_envs"],
+        "horizon": learner["horizon"],
+        "image_size": learner["image_size"],
+        "iterations": len(rows),
+        "seconds": round(seconds, 4),
+        **{f"seconds_{name}": round(value, 4) for name, value in phases.items()},
+        "steps_per_s": round(learner["num_envs"] * learner["horizon"] / seconds),
+        "peak_memory_mb": round(rows[-1]["peak_memory_mb"]),
+    }
+
+
+def main() -> None:
+    """Parses the command line, summarizes and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
+    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    args = parser.parse_args()
+    report([summarize(path) for path in args.runs], args.json, args.save)
+
+
+if __name__ == "__main__":
+    main()
