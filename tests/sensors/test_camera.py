@@ -163,6 +163,20 @@ def test_threads_do_not_change_the_picture(
             assert torch.equal(once[name], images[name])
 
 
+def test_launching_one_by_one_gives_the_same_picture(
+    cartpole: Model, renderer: RendererName
+) -> None:
+    arguments: dict[str, Any] = {"outputs": OUTPUTS, "renderer": renderer}
+    images = [
+        Camera(cartpole, CARTPOLE_VIEW, CARTPOLE_SCENE, 5, 48, capture=capture, **arguments).render(
+            POSES
+        )
+        for capture in (True, False)
+    ]
+    for name in OUTPUTS:
+        assert torch.equal(images[0][name], images[1][name])
+
+
 def test_pictures_are_not_overwritten_by_the_next(cartpole: Model, renderer: RendererName) -> None:
     camera = Camera(cartpole, CARTPOLE_VIEW, CARTPOLE_SCENE, 1, 48, renderer=renderer)
     first = camera.render(POSES[:1])["rgb"]

@@ -88,6 +88,7 @@ def make_env(
         pixels=learner.pixels,
         final_pixels=False,
         threads=threads or config.threads,
+        capture=config.cuda_graphs,
         state_storage=config.state_storage,
         camera=learner.camera,
         pixel_gradient=learner.pixels and ALGORITHMS[config.algo].learner_class.pixel_gradient,

@@ -50,6 +50,7 @@ class Camera:
             videos (four times the cost). "depth" and "segmentation" keep one ray per pixel.
         renderer: "caster" draws spheres, capsules, cylinders and boxes, several times faster than
             "mujoco", which draws meshes and textures too; "auto" takes the caster where it can.
+        capture: replay the caster's launches as one graph (a CUDA graph on CUDA).
 
     Raises:
         ValueError: an argument outside what is allowed, or an unknown mount body.
@@ -67,6 +68,7 @@ class Camera:
         threads: int | None = None,
         samples: int = 1,
         renderer: RendererName = "auto",
+        capture: bool = True,
     ) -> None:
         self.num_envs = arguments.at_least_one("num_envs", num_envs)
         self.image_size = arguments.image_size(image_size)
@@ -92,6 +94,7 @@ class Camera:
             self.outputs,
             samples,
             self.device,
+            capture,
         )
         self.renderer = _choose(renderer, setup)
         """Which renderer draws: "caster" or "mujoco"."""

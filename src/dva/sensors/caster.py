@@ -41,7 +41,7 @@ class CasterRenderer:
         cast.module.load(self._device)
         # Kept: a recorded program has addresses, not arrays.
         self._arguments = self._name_arguments()
-        self._program = Program(self._device, self._launches())
+        self._program = Program(self._device, self._launches(), setup.capture)
 
     def render(self, joint_q: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
         """Renders joint positions (n, nq) into images; see `Camera.render`."""

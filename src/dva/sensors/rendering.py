@@ -30,6 +30,8 @@ class Setup:
     samples: int
     """Rays per pixel along each axis."""
     device: torch.device
+    capture: bool = True
+    """Whether launches are recorded as a graph and replayed as a whole, where a renderer can."""
     shared: dict[str, Any] = field(default_factory=dict, compare=False)
     """What the renderers of one camera share, each under a name of its own."""
 

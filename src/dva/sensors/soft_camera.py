@@ -46,6 +46,7 @@ class DifferentiableCamera:
         device: torch device of joint positions and pictures.
         threads: shards rendered side by side; None: torch's thread count on the CPU, 1 on CUDA.
         softness: half width of soft edges, in pixels at the distance of the view's target.
+        capture: replay the launches as one graph (a CUDA graph on CUDA).
 
     Raises:
         ValueError: an argument outside what is allowed, an unknown mount body, or a visible geom
@@ -62,6 +63,7 @@ class DifferentiableCamera:
         device: str | torch.device = "cpu",
         threads: int | None = None,
         softness: float = 1.0,
+        capture: bool = True,
     ) -> None:
         self.num_envs = arguments.at_least_one("num_envs", num_envs)
         self.image_size = arguments.image_size(image_size)
@@ -74,7 +76,9 @@ class DifferentiableCamera:
         self.threads = min(arguments.at_least_one("threads", threads), self.num_envs)
         self.model, self.view, self.scene, self.softness = model, view, scene, softness
         mj_model = compose_scene(model.path, view, scene).compile()
-        setup = Setup(model, view, scene, mj_model, self.image_size, ("rgb",), 1, self.device)
+        setup = Setup(
+            model, view, scene, mj_model, self.image_size, ("rgb",), 1, self.device, capture
+        )  # fmt: skip
         bounds = [self.num_envs * i // self.threads for i in range(self.threads + 1)]
         self._shards = [
             _Shard(setup, slice(start, stop), self.band, softness)
@@ -166,8 +170,8 @@ class _Shard:
             **{name: wp.from_torch(value, dtype=wp.vec3) for name, value in self._sums.items()},
         }
         soft_cast.module.load(self._device)
-        self._draw = Program(self._device, self._drawing(n, height * width))
-        self._pull = Program(self._device, self._pulling(n, height * width))
+        self._draw = Program(self._device, self._drawing(n, height * width), setup.capture)
+        self._pull = Program(self._device, self._pulling(n, height * width), setup.capture)
 
     def draw(self, joint_q: torch.Tensor, image: torch.Tensor) -> None:
         self._stage.set(joint_q[self._envs])

@@ -57,6 +57,7 @@ class VectorEnv:
         camera: CameraProtocol | CameraName = "hard",
         pixel_gradient: bool = False,
         state_storage: StateStorage = "full",
+        capture: bool = True,
     ) -> None:
         """Builds simulator and camera; arguments and errors as in `make`."""
         if not isinstance(task, Task):
@@ -77,7 +78,7 @@ class VectorEnv:
         self.action_size = self.model.num_actions
         self.state_size = check_task(task, self.model, self.device)
 
-        self._threads = threads
+        self._threads, self._capture = threads, capture
         self._simulator: SimulatorProtocol | None = simulator or Simulator(
             self.model,
             self.num_envs,
@@ -87,6 +88,7 @@ class VectorEnv:
             mass_matrix_interval=task.mass_matrix_interval,
             state_storage=state_storage,
             threads=threads,
+            capture=capture,
         )
         self.pixel_gradient = pixel_gradient and pixels
         _check_camera(camera, pixel_gradient)
@@ -394,6 +396,7 @@ class VectorEnv:
             image_size=image_size,
             device=str(self.device),
             threads=self._threads,
+            capture=self._capture,
         )
 
     def _tensor_shapes(self) -> dict[str, tuple[int, ...]]:

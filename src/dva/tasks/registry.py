@@ -96,6 +96,7 @@ def make(
     camera: CameraProtocol | CameraName = "hard",
     pixel_gradient: bool = False,
     state_storage: StateStorage = "full",
+    capture: bool = True,
     inertia: str | None = None,
 ) -> VectorEnv:
     """Makes an environment of `num_envs` robots from a task's name (or a `Task`).
@@ -121,6 +122,8 @@ def make(
             camera that is differentiable; else uint8, without.
         state_storage: "full" keeps the intermediates of every step until its gradient is taken,
             "recompute" the state only: less memory, and each step is computed twice.
+        capture: replay each control step and each picture as one graph (a CUDA graph on CUDA)
+            instead of launching its kernels one by one; the results are the same.
         inertia: "physical" or "published" inertia tensors of the robot; None: as the task says.
 
     Returns:
@@ -149,6 +152,7 @@ def make(
         camera,
         pixel_gradient,
         state_storage,
+        capture,
     )
 
 
