@@ -16,7 +16,8 @@ def lanes(config: TrainConfig, device: str | None = None) -> Iterator[int | None
 
     Simulator, camera and learner work side by side on parts of their environments instead, one
     thread each: they wait for one another a few times in a step, where torch's threads wait twice
-    in every operation. Small operations, such as the critic's, then need no other core at all.
+    in every operation. Small operations, such as the critic's, then need no other core at all. An
+    algorithm that differentiates through images in one graph keeps torch's threads.
 
     Args:
         config: says how many threads, if it does.
@@ -29,8 +30,15 @@ def lanes(config: TrainConfig, device: str | None = None) -> Iterator[int | None
         yield None
         return
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    threads = config.threads or before
+    torch.set_num_threads(threads if _one_graph(config) else 1)
     try:
-        yield config.threads or before
+        yield threads
     finally:
         torch.set_num_threads(before)
+
+
+def _one_graph(config: TrainConfig) -> bool:
+    from dva.learning import ALGORITHMS
+
+    return config.learner.pixels and ALGORITHMS[config.algo].learner_class.pixel_gradient

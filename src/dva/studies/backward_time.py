@@ -10,8 +10,6 @@ import dataclasses
 import statistics
 from typing import Any
 
-from dva.runs.config import default_config
-from dva.runs.threads import lanes
 from dva.studies.report import StudyConfig, new_figure
 from dva.studies.routes import LABELS, ROUTES, new_route
 
@@ -51,17 +49,15 @@ def measure(config: Config) -> dict[str, Any]:
     }
     rows = []
     for task in config.tasks:
-        with lanes(default_config(task, device=config.device)) as threads:
-            routes = {
-                route: new_route(route, task, config.seed, config.device, threads, **size)
-                for route in ROUTES
-            }
-            times: dict[str, list[tuple[float, float]]] = {route: [] for route in ROUTES}
-            for repeat in range(config.repeats + 1):
-                for route, run in routes.items():
-                    seconds = run()
-                    if repeat > 0:
-                        times[route].append(seconds)
+        routes = {
+            route: new_route(route, task, config.seed, config.device, **size) for route in ROUTES
+        }
+        times: dict[str, list[tuple[float, float]]] = {route: [] for route in ROUTES}
+        for repeat in range(config.repeats + 1):
+            for route, run in routes.items():
+                seconds = run()
+                if repeat > 0:
+                    times[route].append(seconds)
         for route in ROUTES:
             rows.append(
                 {

@@ -17,9 +17,8 @@ from typing import Any, Literal
 
 import torch
 
-from dva.runs.config import default_config, resolve_device
+from dva.runs.config import resolve_device
 from dva.runs.errors import UsageError
-from dva.runs.threads import lanes
 from dva.studies.report import StudyConfig, new_figure
 from dva.studies.routes import LABELS, ROUTES, new_route
 
@@ -93,21 +92,18 @@ def measure_case(
     route: str, task: str, seed: int, device: str, state_storage: str, **size: int
 ) -> dict[str, Any]:
     """Measures one case in this process."""
-    with lanes(default_config(task, device=device)) as threads:
-        run = new_route(
-            route, task, seed, device, threads, state_storage=state_storage, **size
-        )  # fmt: skip
-        gc.collect()
-        on_gpu = resolve_device(device) != "cpu"
-        if on_gpu:
-            before = torch.cuda.memory_allocated()
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            before = _resident("VmRSS")
-            Path("/proc/self/clear_refs").write_text("5")
-        for _ in range(2):
-            run()
-        peak = torch.cuda.max_memory_allocated() if on_gpu else _resident("VmHWM")
+    run = new_route(route, task, seed, device, state_storage=state_storage, **size)
+    gc.collect()
+    on_gpu = resolve_device(device) != "cpu"
+    if on_gpu:
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        before = _resident("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")
+    for _ in range(2):
+        run()
+    peak = torch.cuda.max_memory_allocated() if on_gpu else _resident("VmHWM")
     frames = (size["horizon"] + 3) * size["num_envs"] * 3 * size["image_size"] ** 2
     return {
         "route": route, "task": task, **size, "peak_mb": (peak - before) / 2**20,

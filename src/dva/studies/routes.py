@@ -11,6 +11,8 @@ from dva.learning import DVA, Learner
 from dva.learning.environment import Observation
 from dva.learning.returns import horizon_loss
 from dva.learning.rollout import Rollout
+from dva.runs.config import default_config
+from dva.runs.threads import lanes
 from dva.studies.setup import new_learner
 
 __all__ = ["LABELS", "ROUTES", "new_route"]
@@ -24,7 +26,7 @@ ROUTES = tuple(LABELS)
 
 
 def new_route(
-    route: str, task: str, seed: int, device: str, threads: int | None, **changes: Any
+    route: str, task: str, seed: int, device: str, **changes: Any
 ) -> Callable[[], tuple[float, float]]:
     """Prepares one route on the differentiable camera.
 
@@ -38,17 +40,20 @@ def new_route(
         second forward pass of its images.
     """
     algo = "dva" if route == "dva" else "shac"
-    learner = new_learner(
-        task, algo, seed, device, threads, observe="pixels", camera="differentiable", **changes
-    )
+    changes = {"observe": "pixels", "camera": "differentiable", **changes}
+    # D.Va shares a CPU's cores by environments, the others inside torch's operations.
+    config = default_config(task, algo, "paper", device=device, **changes)
+    with lanes(config) as threads:
+        learner = new_learner(task, algo, seed, device, threads, **changes)
     step = _blocks(learner) if isinstance(learner, DVA) else _one_graph(learner, route)
 
     def timed() -> tuple[float, float]:
-        began = _now(learner)
-        rollout = step[0]()
-        middle = _now(learner)
-        step[1](rollout)
-        end = _now(learner)
+        with lanes(config):
+            began = _now(learner)
+            rollout = step[0]()
+            middle = _now(learner)
+            step[1](rollout)
+            end = _now(learner)
         learner.actor_optimizer.zero_grad()
         return middle - began, end - middle
 
