@@ -74,18 +74,23 @@ def measure(config: Config) -> dict[str, Any]:
                 "route": route, "seed": config.seed, "device": config.device,
                 "state_storage": config.state_storage, **case,
             }  # fmt: skip
-            code = (
-                "import json, sys; from dva.studies.peak_memory import measure_case; "
-                "print(json.dumps(measure_case(**json.loads(sys.argv[1]))))"
-            )
-            done = subprocess.run(
-                [sys.executable, "-c", code, json.dumps(arguments)],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            if done.returncode != 0:
-                raise RuntimeError(f"{arguments} failed:\n{done.stderr}")
-            rows.append({"sweep": sweep, **json.loads(done.stdout.splitlines()[-1])})
+            rows.append({"sweep": sweep, **measure_apart(**arguments)})
     return {"size": size, "rows": rows}
+
+
+def measure_apart(**arguments: Any) -> dict[str, Any]:
+    """Measures one case in a process of its own; arguments as for `measure_case`."""
+    code = (
+        "import json, sys; from dva.studies.peak_memory import measure_case; "
+        "print(json.dumps(measure_case(**json.loads(sys.argv[1]))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(arguments)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise RuntimeError(f"{arguments} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure_case(
