@@ -33,11 +33,12 @@ def summarize(path: Path) -> dict[str, Any]:
         if f"seconds_{name}" in rows[0]
     }
     phases["rollout"] -= phases["rendering"] + phases["simulation"]
-    learner = config["learner"]
+    run = config["config"]
+    learner = run["learner"]
     return {
         "run": path.name,
         "commit": config["sessions"][-1]["commit"],
-        "task": config["task"],
+        "task": run["task"],
         "num_envs": learner["num_envs"],
         "horizon": learner["horizon"],
         "image_size": learner["image_size"],
