@@ -6,7 +6,9 @@ Each error names the value, what is allowed, and the fix.
 from collections.abc import Sequence
 from numbers import Integral
 
-__all__ = ["at_least_one", "image_size"]
+import torch
+
+__all__ = ["at_least_one", "image_size", "shards"]
 
 
 def at_least_one(name: str, value: int) -> int:
@@ -41,3 +43,24 @@ def image_size(value: int | Sequence[int]) -> tuple[int, int]:
             "both at least 1."
         )
     return int(sides[0]), int(sides[1])
+
+
+def shards(num_envs: int, threads: int | None, device: torch.device) -> list[slice]:
+    """Divides environments over threads.
+
+    Args:
+        num_envs: number of environments.
+        threads: at most so many shards; None: torch's thread count on the CPU, 1 on CUDA.
+        device: where the environments are.
+
+    Returns:
+        Contiguous parts, none of them empty.
+
+    Raises:
+        ValueError: `threads` is not a whole number of at least 1.
+    """
+    if threads is None:
+        threads = torch.get_num_threads() if device.type == "cpu" else 1
+    count = min(at_least_one("threads", threads), num_envs)
+    bounds = [num_envs * i // count for i in range(count + 1)]
+    return [slice(start, stop) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]

@@ -75,9 +75,8 @@ class Camera:
         self.outputs = _outputs(outputs)
         start_warp()
         self.device = indexed_device(device)
-        if threads is None:
-            threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        self.threads = min(arguments.at_least_one("threads", threads), self.num_envs)
+        shards = arguments.shards(self.num_envs, threads, self.device)
+        self.threads = len(shards)
         if arguments.at_least_one("samples", samples) > 1 and "rgb" not in self.outputs:
             raise ValueError(
                 f'samples is {samples}, but only "rgb" is averaged: use 1 or add "rgb" to outputs.'
@@ -98,12 +97,11 @@ class Camera:
         )
         self.renderer = _choose(renderer, setup)
         """Which renderer draws: "caster" or "mujoco"."""
-        bounds = [self.num_envs * i // self.threads for i in range(self.threads + 1)]
         self._setup = setup
         with self._warp_scope():
             self._shards = [
-                _Shard(start, stop, _DRAWS[self.renderer](setup, stop - start))
-                for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+                _Shard(envs, _DRAWS[self.renderer](setup, envs.stop - envs.start))
+                for envs in shards
             ]
         self._compiled = False
 
@@ -160,15 +158,14 @@ class Camera:
 
 @dataclass(frozen=True)
 class _Shard:
-    """Environments start..stop-1 and what renders them."""
+    """A contiguous part of the environments and what renders them."""
 
-    start: int
-    stop: int
+    envs: slice
     renderer: Renderer
 
     def render(self, joint_q: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
-        part = slice(self.start, self.stop)
-        self.renderer.render(joint_q[part], {name: image[part] for name, image in images.items()})
+        own = {name: image[self.envs] for name, image in images.items()}
+        self.renderer.render(joint_q[self.envs], own)
 
 
 _DRAWS = {"caster": CasterRenderer, "mujoco": MujocoRenderer}

@@ -68,7 +68,7 @@ def read_shapes(mj_model: mujoco.MjModel, model: Model) -> Shapes:
     """
     reasons = unsupported_geoms(mj_model)
     if reasons:
-        raise ValueError(f"The primitive renderer cannot draw {'; '.join(reasons)}.")
+        raise ValueError(f"The caster cannot draw {'; '.join(reasons)}.")
     geoms = _visible(mj_model)
     bodies = mj_model.geom_bodyid[geoms]
     position, rotation = np.zeros((len(geoms), 3)), np.zeros((len(geoms), 4))

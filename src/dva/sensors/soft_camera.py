@@ -71,19 +71,14 @@ class DifferentiableCamera:
             raise ValueError(f"softness is {softness}; give a width above 0 pixels.")
         start_warp()
         self.device = indexed_device(device)
-        if threads is None:
-            threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        self.threads = min(arguments.at_least_one("threads", threads), self.num_envs)
+        shards = arguments.shards(self.num_envs, threads, self.device)
+        self.threads = len(shards)
         self.model, self.view, self.scene, self.softness = model, view, scene, softness
         mj_model = compose_scene(model.path, view, scene).compile()
         setup = Setup(
             model, view, scene, mj_model, self.image_size, ("rgb",), 1, self.device, capture
         )  # fmt: skip
-        bounds = [self.num_envs * i // self.threads for i in range(self.threads + 1)]
-        self._shards = [
-            _Shard(setup, slice(start, stop), self.band, softness)
-            for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
-        ]
+        self._shards = [_Shard(setup, envs, self.band, softness) for envs in shards]
 
     @property
     def band(self) -> float:
