@@ -1,4 +1,5 @@
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,35 @@ def test_threads_and_other_environments_change_nothing() -> None:
         results.append((first.detach()[:1], joint_q.grad[:1]))
     for image, gradient in results[1:]:
         assert torch.equal(image, results[0][0]) and torch.equal(gradient, results[0][1])
+
+
+class _Traced(torch.autograd.Function):
+    """An identity whose node in the graph has a part that can be watched."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, parts: weakref.WeakSet) -> torch.Tensor:
+        ctx.part = _Part()
+        parts.add(ctx.part)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradients[0], None
+
+
+class _Part:
+    pass
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_gradient_leaves_nothing_of_its_graph_behind(threads: int) -> None:
+    model = load_model(robots.mjcf_path("hopper"))
+    camera = DifferentiableCamera(model, VIEW, Scene(), 2, 16, threads=threads)
+    start = torch.tensor(model.initial_q, dtype=torch.float32).repeat(2, 1).requires_grad_()
+    parts = weakref.WeakSet()
+    for _ in range(2):
+        camera.render(_Traced.apply(start, parts))["rgb"].sum().backward()
+    assert not parts
 
 
 def test_the_example_of_the_documentation_finds_the_pose() -> None:

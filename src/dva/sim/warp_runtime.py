@@ -37,12 +37,19 @@ def indexed_device(device: str | torch.device) -> torch.device:
 def run_side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
     """Runs jobs on the threads that the process keeps for this, the first on the caller's.
 
-    A Warp launch on a CPU uses one core and lets other Python threads run meanwhile.
+    A Warp launch on a CPU uses one core and lets other Python threads run meanwhile. Whether torch
+    records a graph is as in the caller's thread.
     """
-    pending = [_pool().submit(job) for job in jobs[1:]]
+    grad = torch.is_grad_enabled()
+    pending = [_pool().submit(_run, job, grad) for job in jobs[1:]]
     jobs[0]()
     for future in pending:
         future.result()
+
+
+def _run(job: Callable[[], None], grad: bool) -> None:
+    with torch.set_grad_enabled(grad):  # each thread has its own mode
+        job()
 
 
 @cache
