@@ -16,6 +16,7 @@ class PointMass:
     state_size = 4
     action_size = 2
     frame_stack = 3
+    recordable = True
 
     def __init__(
         self, num_envs: int = 6, episode_length: int = 12, image_size: int = 16, seed: int = 0
@@ -26,7 +27,7 @@ class PointMass:
         self.pixels_shape = (9, image_size, image_size)
         self.broken: int | None = None
         """Environment whose reward has a NaN gradient."""
-        self._generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
         line = torch.linspace(-2, 2, image_size)
         self._grid = torch.stack(torch.meshgrid(line, line, indexing="ij"))
 
@@ -72,20 +73,29 @@ class PointMass:
     def detach(self) -> None:
         self.state = self.state.detach()
 
+    def tensors(self) -> dict[str, Tensor]:
+        names = ("state", "steps", "returns", "stack")
+        return {name: getattr(self, name) for name in names}
+
+    def put_tensors(self, tensors: dict[str, Tensor]) -> None:
+        for name, value in tensors.items():
+            setattr(self, name, value)
+        self.frame = self.stack[:, -3:]
+
     def state_dict(self) -> dict[str, Tensor]:
         return {
             "state": self.state, "steps": self.steps, "returns": self.returns, "stack": self.stack,
-            "generator": self._generator.get_state(),
+            "generator": self.generator.get_state(),
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.state, self.steps = state["state"].clone(), state["steps"].clone()
         self.returns, self.stack = state["returns"].clone(), state["stack"].clone()
         self.frame = self.stack[:, -3:]
-        self._generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"])
 
     def _start(self) -> Tensor:
-        return 2.0 * torch.rand(self.num_envs, 4, generator=self._generator) - 1.0
+        return 2.0 * torch.rand(self.num_envs, 4, generator=self.generator) - 1.0
 
     def _observation(self) -> dict[str, Tensor]:
         return {"pixels": self.stack, "state": self.state}

@@ -23,10 +23,11 @@ def parameter_with(gradient: list[float]) -> nn.Parameter:
 def test_step_clips_and_agrees_with_adam() -> None:
     ours, theirs = parameter_with([3.0, 4.0]), parameter_with([0.6, 0.8])
     optimizer = ClippedAdam([ours], (0.7, 0.95), 1.0)
+    optimizer.set_learning_rate(0.1)
     reference = torch.optim.Adam([theirs], lr=0.1, betas=(0.7, 0.95))
     for _ in range(3):
         ours.grad = torch.tensor([3.0, 4.0])
-        norm, skipped = optimizer.step(0.1)
+        norm, skipped = optimizer.step()
         reference.step()
         assert norm.item() == pytest.approx(5.0) and skipped.item() == 0.0
     torch.testing.assert_close(ours, theirs)
@@ -35,11 +36,12 @@ def test_step_clips_and_agrees_with_adam() -> None:
 def test_nonfinite_gradient_changes_nothing() -> None:
     parameter = parameter_with([1.0, 1.0])
     optimizer = ClippedAdam([parameter], (0.7, 0.95), 1.0)
-    optimizer.step(0.1)
+    optimizer.set_learning_rate(0.1)
+    optimizer.step()
     before, state = parameter.detach().clone(), optimizer.state_dict()
     for bad in (math.nan, math.inf):
         parameter.grad = torch.tensor([1.0, bad])
-        _, skipped = optimizer.step(0.1)
+        _, skipped = optimizer.step()
         assert skipped.item() == 1.0
         assert torch.equal(parameter.detach(), before)
     for name, value in optimizer.state_dict().items():
@@ -51,10 +53,11 @@ def test_critic_fit_leaves_nonfinite_samples_out() -> None:
     states, targets = torch.randn(40, 3), torch.randn(40)
     critic = Critic(3, (8,))
     optimizer = ClippedAdam(critic.parameters(), (0.7, 0.95), 1.0)
+    optimizer.set_learning_rate(1e-2)
     states[3, 1] = targets[7] = math.nan
     generator = torch.Generator().manual_seed(0)
-    first, _, _ = fit_critic(critic, optimizer, 1e-2, states, targets, 1, 4, generator)
-    last, norm, skipped = fit_critic(critic, optimizer, 1e-2, states, targets, 60, 4, generator)
+    first, _, _ = fit_critic(critic, optimizer, states, targets, 1, 4, generator)
+    last, norm, skipped = fit_critic(critic, optimizer, states, targets, 60, 4, generator)
     assert last < 0.5 * first and torch.isfinite(norm) and skipped.item() == 0.0
     assert all(torch.isfinite(parameter).all() for parameter in critic.parameters())
 

@@ -67,6 +67,23 @@ def test_an_iteration_of_training_runs_on_cuda():
 
 
 @needs_gpu
+@pytest.mark.parametrize("observe", ["pixels", "state"])
+def test_recorded_iterations_on_cuda_are_plain_iterations(observe: Any):
+    rows = []
+    for cuda_graphs in (False, True):
+        config = DvaConfig(num_envs=4, horizon=4, image_size=32, observe=observe)
+        env = dva.make(
+            "hopper", 4, device="cuda", image_size=32, pixels=observe == "pixels",
+            final_pixels=False,
+        )  # fmt: skip
+        learner = DVA(env, config, seed=1, cuda_graphs=cuda_graphs)
+        rows.append([learner.iterate() for _ in range(8)][-1])
+        assert (learner._places is not None) == cuda_graphs
+    for name in ("actor_loss", "critic_loss", "actor_grad_norm"):
+        assert rows[1][name] == pytest.approx(rows[0][name], rel=0.02), name
+
+
+@needs_gpu
 def test_cuda_draws_what_the_cpu_draws():
     task = dva.tasks.get("humanoid")
     model = load_model(robots.mjcf_path(task.robot))

@@ -11,7 +11,6 @@ __all__ = ["fit_critic", "update_target"]
 def fit_critic(
     critic: nn.Module,
     optimizer: ClippedAdam,
-    learning_rate: float,
     states: Tensor,
     targets: Tensor,
     iterations: int,
@@ -23,7 +22,6 @@ def fit_critic(
     Args:
         critic: maps normalised states (B, O) to values (B,).
         optimizer: of the critic's parameters.
-        learning_rate: of this fit.
         states: (M, O), normalised.
         targets: (M,).
         iterations: passes over the samples.
@@ -44,14 +42,16 @@ def fit_critic(
     norms: list[Tensor] = []
     for _ in range(iterations):
         losses, norms = [], []
-        order = torch.randperm(states.shape[0], generator=generator, device=states.device)
+        # A permutation, made by operations that a CUDA graph can hold.
+        order = torch.rand(states.shape[0], generator=generator, device=states.device).argsort()
         for batch in order.tensor_split(minibatches):
             weight = valid[batch].float()
             errors = (critic(states[batch]) - targets[batch]).square()
             loss = (errors * weight).sum() / weight.sum().clamp(min=1.0)
-            optimizer.zero_grad()
-            loss.backward()
-            norm, skip = optimizer.step(learning_rate)
+            gradients = torch.autograd.grad(loss, optimizer.parameters)
+            for parameter, gradient in zip(optimizer.parameters, gradients, strict=True):
+                parameter.grad = gradient
+            norm, skip = optimizer.step()
             losses.append(loss.detach())
             norms.append(norm)
             skipped = skipped + skip

@@ -35,7 +35,7 @@ class DVA(Learner):
     Args:
         env: as for `Learner`.
         config: hyperparameters.
-        seed, threads: as for `Learner`.
+        seed, threads, cuda_graphs: as for `Learner`.
         action_gradient: estimator of dL/da; the adjoint of a differentiable simulator unless given.
 
     Raises:
@@ -51,8 +51,9 @@ class DVA(Learner):
         seed: int = 0,
         action_gradient: ActionGradient = adjoint_action_gradient,
         threads: int | None = None,
+        cuda_graphs: bool = True,
     ) -> None:
-        super().__init__(env, config, seed, threads)
+        super().__init__(env, config, seed, threads, cuda_graphs)
         self.action_gradient = action_gradient
         self.micro_batch = config.micro_batch or default_micro_batch(self.device)
         """Samples in one pass of the regression."""
@@ -61,28 +62,25 @@ class DVA(Learner):
             each = encoder.activation_bytes * (self.threads or 1)
             self.micro_batch = max(1, int(config.memory_budget * 2**20 / each))
 
-    def iterate(self) -> dict[str, float | None]:
-        """Runs one training iteration; see `Learner.iterate`."""
-        timer = PhaseTimer(self.device)
-        rate = self.learning_rate(self.config.actor_learning_rate)
+    def train_once(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
+        """Runs the three blocks and the critic's; see `Learner.train_once`."""
         with timer("rollout"):
-            rollout = self.rollout()
+            rollout = self.blocks("rollout", self.rollout)
         with timer("action_gradient"):
-            gradient, loss = self.action_gradient(rollout, self.target_value, self.config.discount)
-            gradient, dropped = drop_nonfinite(gradient)
+            gradient, loss, dropped = self.blocks(
+                "action_gradient", self._finite_action_gradient, rollout
+            )
         with timer("regression"):
-            self.policy_gradient(rollout, gradient)
-            norm, skipped = self.actor_optimizer.step(rate)
+            norm, skipped = self.blocks("regression", self._improve_actor, rollout, gradient)
         with timer("critic"):
-            critic = self.fit_critic(rollout)
-        metrics = {
+            critic = self.blocks("critic", self.fit_critic, rollout)
+        return rollout, {
             **critic,
             "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
             "actor_grad_norm": norm,
             "action_gradient_norm": gradient.norm(),
             "nonfinite_count": critic["nonfinite_count"] + dropped.sum() + skipped,
         }
-        return self.finish_iteration(rollout, metrics, timer, rate)
 
     def rollout(self) -> Rollout:
         """Block 1: collects h steps; the policy leaves no graph, the physics leaves one."""
@@ -122,6 +120,18 @@ class DVA(Learner):
             self.micro_batch,
             self.threads or 1,
         )
+
+    def _finite_action_gradient(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
+        """Block 2, without environments whose gradient is not finite; and the loss (N,), and which
+        those are, bool (N,)."""
+        gradient, loss = self.action_gradient(rollout, self.target_value, self.config.discount)
+        gradient, dropped = drop_nonfinite(gradient)
+        return gradient, loss, dropped
+
+    def _improve_actor(self, rollout: Rollout, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Block 3 and the actor's update."""
+        self.policy_gradient(rollout, gradient)
+        return self.actor_optimizer.step()
 
     def _sample_action(
         self, converted: list[tuple[Tensor, Tensor]], observation: Observation

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -13,6 +14,7 @@ from dva.learning.critic import fit_critic, update_target
 from dva.learning.environment import Environment, Observation
 from dva.learning.episodes import EpisodeHistory
 from dva.learning.optimizer import ClippedAdam, linear_learning_rate
+from dva.learning.recording import Blocks, CudaRecorder, Places, Recorder, recordable
 from dva.learning.returns import td_lambda_targets
 from dva.learning.rollout import Rollout, collect_rollout
 from dva.learning.state import add_prefix, strip_prefix
@@ -24,12 +26,14 @@ __all__ = ["Learner"]
 
 _PART = 8
 """Images that pass the actor together where threads share a batch."""
+_WARM_UP = 3
+"""Iterations before blocks are recorded: they compile kernels and allocate what is kept."""
 
 
 class Learner:
     """An actor that sees pixels or normalised states, and a critic of normalised states.
 
-    An algorithm is a subclass with `iterate`. One that differentiates through images sets
+    An algorithm is a subclass with `train_once`. One that differentiates through images sets
     `pixel_gradient`.
 
     Args:
@@ -40,6 +44,8 @@ class Learner:
         threads: images pass the actor in parts, so many side by side; results do not depend on how
             many. For CPUs, with torch's own threads set to 1: fewer waits than inside every
             operation. None leaves parallelism to torch.
+        cuda_graphs: on CUDA, record each block of an iteration as a graph after a warm-up and
+            replay it, if the environment allows it (`dva.learning.recording.recordable`).
 
     Raises:
         ValueError: environment and config disagree.
@@ -48,7 +54,12 @@ class Learner:
     pixel_gradient = False
 
     def __init__(
-        self, env: Environment, config: LearnerConfig, seed: int = 0, threads: int | None = None
+        self,
+        env: Environment,
+        config: LearnerConfig,
+        seed: int = 0,
+        threads: int | None = None,
+        cuda_graphs: bool = True,
     ) -> None:
         _check_agreement(env, config)
         self.threads = threads
@@ -81,7 +92,13 @@ class Learner:
         self.noise_generator = torch.Generator(self.device).manual_seed(seed)
         self.shuffle_generator = torch.Generator(self.device).manual_seed(seed + 1)
         self.episodes = EpisodeHistory()
+        self.blocks = Blocks()
+        """Runs the blocks of `train_once`."""
         self._observation: Observation | None = None
+        self._cuda_graphs = cuda_graphs and self.device.type == "cuda" and recordable(env)
+        self._places: Places | None = None
+        self._since_start = 0
+        """Iterations since the learner was made or loaded."""
 
     def iterate(self) -> dict[str, float | None]:
         """Runs one training iteration.
@@ -90,7 +107,26 @@ class Learner:
             Metrics by name. "return" and "episode_length" are means over the last finished
             episodes, None until one has finished; "nonfinite_count" counts environments reset or
             dropped and updates skipped because of non-finite numbers; a metric that is not finite
-            itself is None; times are in seconds.
+            itself is None; times are in seconds, None where a recorded block hides them.
+        """
+        timer = PhaseTimer(self.device)
+        rate = self._learning_rate(self.config.actor_learning_rate)
+        self.actor_optimizer.set_learning_rate(rate)
+        self.critic_optimizer.set_learning_rate(
+            self._learning_rate(self.config.critic_learning_rate)
+        )
+        if self._cuda_graphs and self._places is None and self._since_start >= _WARM_UP:
+            rollout, metrics = self._record(timer)
+        else:
+            rollout, metrics = self.train_once(timer)
+        self._since_start += 1
+        return self._finish_iteration(rollout, metrics, timer, rate)
+
+    def train_once(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
+        """Runs the blocks of one iteration, through `self.blocks`, each in a phase of the timer.
+
+        Returns:
+            The rollout, and metrics on the device by name.
         """
         raise NotImplementedError
 
@@ -117,9 +153,8 @@ class Learner:
         converted = converted or self.actor.converted()
 
         def run(lane: range) -> None:
-            with torch.no_grad():  # a thread has its own mode
-                for i in lane:
-                    means[i] = self.actor(parts[i], converted)[0]
+            for i in lane:
+                means[i] = self.actor(parts[i], converted)[0]
 
         lanes = [range(i, len(parts), self.threads) for i in range(min(self.threads, len(parts)))]
         run_side_by_side([partial(run, lane) for lane in lanes])
@@ -136,13 +171,14 @@ class Learner:
         self.horizon_normalizer = self.normalizer.frozen()
         rollout = collect_rollout(
             self.env,
-            self._present_observation(),
+            self._places.leave() if self._places else self._present_observation(),
             sample_action,
             self.config.horizon,
             self.config.pixels,
             self.pixel_gradient,
         )
-        self._observation = rollout.last_observation
+        last = rollout.last_observation
+        self._observation = self._places.keep(last) if self._places else last
         return rollout
 
     def draw_noise(self) -> Tensor:
@@ -170,7 +206,6 @@ class Learner:
         loss, norm, skipped = fit_critic(
             self.critic,
             self.critic_optimizer,
-            self.learning_rate(config.critic_learning_rate),
             self.horizon_normalizer(rollout.states).flatten(0, 1),
             targets.flatten(),
             config.critic_iterations,
@@ -181,14 +216,35 @@ class Learner:
         self.normalizer.update(rollout.states)
         return {"critic_loss": loss, "critic_grad_norm": norm, "nonfinite_count": skipped}
 
-    def learning_rate(self, first: float) -> float:
+    def _learning_rate(self, first: float) -> float:
         """Interpolates a learning rate for the present iteration."""
         config = self.config
         return linear_learning_rate(
             first, config.final_learning_rate, self.iteration, config.iterations
         )
 
-    def finish_iteration(
+    def _record(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
+        """Runs an iteration and records its blocks; where that fails, goes on without graphs."""
+        before = self.state_dict()
+        self._places = Places(self.env, self._present_observation())
+        self.blocks = Blocks(self._new_recorder())
+        try:
+            return self.train_once(timer)
+        except RuntimeError as error:
+            warnings.warn(
+                f"CUDA graphs could not record an iteration ({error}); training goes on without "
+                "them, more slowly. --no-cuda-graphs avoids the attempt.",
+                stacklevel=3,
+            )
+            self._cuda_graphs = False
+            self.load_state_dict(before)
+            return self.train_once(timer)
+
+    def _new_recorder(self) -> Recorder:
+        generators = [self.noise_generator, self.shuffle_generator]
+        return CudaRecorder(self.device, [*generators, self.env.generator])  # type: ignore[attr-defined]
+
+    def _finish_iteration(
         self, rollout: Rollout, on_device: dict[str, Tensor], timer: PhaseTimer, rate: float
     ) -> dict[str, float | None]:
         """Counts the iteration; reads the device once and names all metrics."""
@@ -212,7 +268,7 @@ class Learner:
         metrics.update({f"seconds_{name}": value for name, value in timer.seconds().items()})
         seconds = getattr(self.env, "pop_seconds", dict)()
         for name in ("rendering", "simulation"):
-            metrics[f"seconds_{name}"] = seconds.get(name, 0.0)
+            metrics[f"seconds_{name}"] = None if self._places else seconds.get(name, 0.0)
         return metrics
 
     def policy_state(self) -> dict[str, Tensor]:
@@ -246,12 +302,17 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restores what `state_dict` returned, for the same config."""
+        # What was recorded reads other memory.
+        self.blocks, self._places, self._since_start = Blocks(), None, 0
         self.load_policy_state(state)
         for name in ("critic", "target_critic", "actor_optimizer", "critic_optimizer", "env"):
             getattr(self, name).load_state_dict(strip_prefix(name, state))
         observation = strip_prefix("observation", state)
         self._observation = {name: value.to(self.device) for name, value in observation.items()}
+        # New ones: a recording that failed may leave a generator that is waiting for its end.
+        self.noise_generator = torch.Generator(self.device)
         self.noise_generator.set_state(state["generator.noise"].cpu())
+        self.shuffle_generator = torch.Generator(self.device)
         self.shuffle_generator.set_state(state["generator.shuffle"].cpu())
         self.episodes.load_state(state["episodes"])
         self.iteration = int(state["iteration"])

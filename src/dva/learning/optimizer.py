@@ -29,13 +29,26 @@ class ClippedAdam:
     ) -> None:
         self.parameters = list(parameters)
         self.max_norm = max_norm
-        self._adam = torch.optim.Adam(self.parameters, lr=0.0, betas=betas, fused=True)
+        device = self.parameters[0].device
+        # On the device, so that a recorded update reads the rate of its iteration.
+        self._rate = torch.zeros((), device=device)
+        self._adam = torch.optim.Adam(
+            self.parameters,
+            lr=self._rate,
+            betas=betas,
+            fused=True,
+            capturable=device.type == "cuda",
+        )
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Sets the rate of the updates that follow, 0 before the first call."""
+        self._rate.fill_(rate)
 
     def zero_grad(self) -> None:
         """Drops the gradients."""
         self._adam.zero_grad(set_to_none=True)
 
-    def step(self, learning_rate: float) -> tuple[Tensor, Tensor]:
+    def step(self) -> tuple[Tensor, Tensor]:
         """Clips the gradient and updates the parameters.
 
         Returns:
@@ -47,8 +60,6 @@ class ClippedAdam:
         # count stay as they are.
         self._adam.found_inf = skipped  # type: ignore[attr-defined]
         self._adam.grad_scale = None  # type: ignore[attr-defined]
-        for group in self._adam.param_groups:
-            group["lr"] = learning_rate
         self._adam.step()
         return norm, skipped
 

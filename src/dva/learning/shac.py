@@ -14,6 +14,7 @@ from dva.learning.config import ShacConfig
 from dva.learning.environment import Environment, Observation
 from dva.learning.learner import Learner
 from dva.learning.returns import horizon_loss
+from dva.learning.rollout import Rollout
 from dva.learning.timing import PhaseTimer
 
 __all__ = ["SHAC"]
@@ -39,7 +40,12 @@ class SHAC(Learner):
     pixel_gradient = True
 
     def __init__(
-        self, env: Environment, config: ShacConfig, seed: int = 0, threads: int | None = None
+        self,
+        env: Environment,
+        config: ShacConfig,
+        seed: int = 0,
+        threads: int | None = None,
+        cuda_graphs: bool = True,
     ) -> None:
         if config.pixels and not getattr(env, "pixel_gradient", False):
             raise ValueError(
@@ -48,37 +54,41 @@ class SHAC(Learner):
                 '"differentiable", or observe "state", or the algorithm "dva", which needs no '
                 "gradient through the camera."
             )
-        super().__init__(env, config, seed, threads)
+        super().__init__(env, config, seed, threads, cuda_graphs)
         self._dropped = torch.zeros(env.num_envs, dtype=torch.bool, device=self.device)
         """Environments with a non-finite gradient in the present iteration, (N,)."""
 
-    def iterate(self) -> dict[str, float | None]:
-        """Runs one training iteration; see `Learner.iterate`."""
-        timer = PhaseTimer(self.device)
-        rate = self.learning_rate(self.config.actor_learning_rate)
+    def train_once(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
+        """Runs the rollout, the actor's update and the critic's; see `Learner.train_once`."""
         with timer("rollout"):
-            rollout = self.collect(self._sample_action)
+            rollout = self.blocks("rollout", self.collect, self._sample_action)
         with timer("policy_gradient"):
-            loss = horizon_loss(
-                rollout.rewards,
-                self.target_value(rollout.next_states),
-                rollout.terminated,
-                rollout.truncated,
-                self.config.discount,
+            loss, norm, skipped, dropped = self.blocks(
+                "policy_gradient", self._improve_actor, rollout
             )
-            self.actor_optimizer.zero_grad()
-            self._dropped = torch.zeros_like(self._dropped)
-            loss.sum().backward()
-            norm, skipped = self.actor_optimizer.step(rate)
         with timer("critic"):
-            critic = self.fit_critic(rollout)
-        metrics = {
+            critic = self.blocks("critic", self.fit_critic, rollout)
+        return rollout, {
             **critic,
             "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
             "actor_grad_norm": norm,
-            "nonfinite_count": critic["nonfinite_count"] + self._dropped.sum() + skipped,
+            "nonfinite_count": critic["nonfinite_count"] + dropped.sum() + skipped,
         }
-        return self.finish_iteration(rollout, metrics, timer, rate)
+
+    def _improve_actor(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Differentiates the actor loss and updates; gives the loss (N,), the gradient's norm and
+        whether the update was skipped, and the environments left out, bool (N,)."""
+        loss = horizon_loss(
+            rollout.rewards,
+            self.target_value(rollout.next_states),
+            rollout.terminated,
+            rollout.truncated,
+            self.config.discount,
+        )
+        self.actor_optimizer.zero_grad()
+        self._dropped = torch.zeros_like(self._dropped)
+        loss.sum().backward()
+        return loss.detach(), *self.actor_optimizer.step(), self._dropped
 
     def _sample_action(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Draws actions before tanh (N, A), with their graph, and their noise."""

@@ -160,7 +160,11 @@ class _Session:
             watch_nonfinite(self.env, self._keep_nonfinite)
         entry = ALGORITHMS[config.algo]
         self.learner = entry.learner_class(
-            self.env, learner, seed=config.seed, threads=self.threads
+            self.env,
+            learner,
+            seed=config.seed,
+            threads=self.threads,
+            cuda_graphs=config.cuda_graphs,
         )
 
     def _make_env(self, num_envs: int, seed: int = 0) -> Any:

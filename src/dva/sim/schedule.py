@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Iterator
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 import warp as wp
 
 from dva.sim.workspace import StepSize
@@ -19,29 +21,33 @@ class Program:
     """A sequence of launches, recorded once and replayed as a whole.
 
     Launches are captured into a graph (on CUDA a CUDA graph), so that replaying costs one call.
+    While torch records a graph of its own, which cannot hold another, they go to it one by one.
     """
 
     def __init__(self, device: Any, launches: Iterator[dict[str, Any]], capture: bool = True):
         self._device = device
+        self._launches = list(launches)
         self._graph: Any = None
-        self._commands: list[Any] = []
         if capture:
             with _CAPTURING, wp.ScopedCapture(device=device, force_module_load=False) as scope:
-                for launch in launches:
+                for launch in self._launches:
                     wp.launch(**launch, device=device)
             self._graph = scope.graph
-        else:
-            self._commands = [
-                wp.launch(**launch, device=device, record_cmd=True) for launch in launches
-            ]
 
     def run(self, stream: Any = None) -> None:
         """Replays the launches, on a CUDA stream where one is given."""
-        if self._graph is not None:
+        recorded = self._device.is_cuda and torch.cuda.is_current_stream_capturing()
+        if self._graph is not None and not recorded:
             wp.capture_launch(self._graph, stream=stream)
-        else:
-            for command in self._commands:
-                command.launch(stream) if stream else command.launch()
+            return
+        for command in self._commands:
+            command.launch(stream) if stream else command.launch()
+
+    @cached_property
+    def _commands(self) -> list[Any]:
+        return [
+            wp.launch(**launch, device=self._device, record_cmd=True) for launch in self._launches
+        ]
 
 
 class _Binder:

@@ -320,9 +320,7 @@ class VectorEnv:
             "joint_q", "joint_qd", "state", "episode_step", "episode_return", "generator" and, with
             a camera, "pixels".
         """
-        self._check_ready()
-        tensors = {name: getattr(self, f"_{name}") for name in self._tensor_shapes()}
-        copies = {name: x.detach().clone() for name, x in tensors.items()}
+        copies = {name: x.detach().clone() for name, x in self.tensors().items()}
         return {**copies, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
@@ -339,8 +337,29 @@ class VectorEnv:
         arguments.check_shapes(state_dict, shapes)
         for name in shapes:
             setattr(self, f"_{name}", state_dict[name].detach().to(self.device, copy=True))
+        self._generator = torch.Generator(self.device)
         self._generator.set_state(state_dict["generator"].cpu())
         self._ready = True
+
+    @property
+    def recordable(self) -> bool:
+        """Whether no step waits for the device, so that a CUDA graph can hold it."""
+        return not self._may_look and not self.nan_guard
+
+    @property
+    def generator(self) -> torch.Generator:
+        """The random generator of the starts."""
+        return self._generator
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Gives the tensors of `state_dict` themselves, no copies, without the generator."""
+        self._check_ready()
+        return {name: getattr(self, f"_{name}") for name in self._tensor_shapes()}
+
+    def put_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Goes on from tensors as `tensors` gives them, no copies."""
+        for name in self._tensor_shapes():
+            setattr(self, f"_{name}", tensors[name])
 
     # ------------------------------------------------------------------ pieces
 
