@@ -44,8 +44,8 @@ class TrainConfig(Generic[LearnerConfig]):
     threads: int | None = None
     """CPU threads; none: as many as torch would use, which is one for each core."""
     cuda_graphs: bool = True
-    """Record the blocks of an iteration as CUDA graphs and replay them; on a CPU this concerns control
-    steps and pictures alone. Off to look for faults."""
+    """Replay the blocks of an iteration as CUDA graphs; on a CPU control steps and pictures alone.
+    Off to look for faults."""
     state_storage: Literal["full", "recompute"] = "full"
     """recompute: keep less of the physics for its gradient, and compute each step twice."""
     minutes: float | None = None
