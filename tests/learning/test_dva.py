@@ -82,7 +82,9 @@ def test_a_memory_budget_sets_the_micro_batch() -> None:
     each = learner.actor.encoder.activation_bytes
     # 9 x 16 x 16 pixels in; 7, 5, 3 and 1 squared times 32 out; two gradients of the first; float32
     assert each == 4 * (9 * 256 + 32 * (49 + 25 + 9 + 1) + 2 * 32 * 49)
-    assert learner.micro_batch == 2**20 // each
+    assert learner.micro_batch == 30  # all of them: 32 would fit
+    assert small_learner(memory_budget=0.5).micro_batch == 15  # 16 would fit: two equal pieces
+    assert small_learner(observe="state").micro_batch == 30
     assert small_learner(memory_budget=1.0, micro_batch=7).micro_batch == 7
     assert learner.iterate()["nonfinite_count"] == 0
 

@@ -89,10 +89,10 @@ class DvaConfig(LearnerConfig):
     """Hyperparameters of D.Va."""
 
     micro_batch: int | None = None
-    """Images in one piece of the regression: sets its peak memory only. None: by memory_budget, or
-    by device."""
+    """Images in one piece of the regression: sets its peak memory only. None: by memory_budget."""
     memory_budget: float | None = None
-    """Memory for the regression's activations, MB, if micro_batch is None."""
+    """Memory for the regression's activations, MB, if micro_batch is None. None: 32 for each thread
+    of a CPU, 2048 on CUDA."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

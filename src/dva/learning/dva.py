@@ -22,11 +22,15 @@ from dva.learning.action_gradient import ActionGradient, adjoint_action_gradient
 from dva.learning.config import DvaConfig
 from dva.learning.environment import Environment, Observation
 from dva.learning.learner import Learner
-from dva.learning.regression import accumulate_policy_gradient, default_micro_batch
+from dva.learning.regression import accumulate_policy_gradient
 from dva.learning.rollout import Rollout
 from dva.learning.timing import PhaseTimer
 
 __all__ = ["DVA"]
+
+PIECE_MEMORY = {"cpu": 32.0, "cuda": 2048.0}
+"""Memory for the activations of one piece of the regression by kind of device, MB. Smaller pieces
+pay more overhead; much larger ones fall out of a CPU's caches."""
 
 
 class DVA(Learner):
@@ -55,12 +59,8 @@ class DVA(Learner):
     ) -> None:
         super().__init__(env, config, seed, threads, cuda_graphs)
         self.action_gradient = action_gradient
-        self.micro_batch = config.micro_batch or default_micro_batch(self.device)
-        """Samples in one pass of the regression."""
-        encoder = self.actor.encoder
-        if config.micro_batch is None and config.memory_budget is not None and encoder is not None:
-            each = encoder.activation_bytes * (self.threads or 1)
-            self.micro_batch = max(1, int(config.memory_budget * 2**20 / each))
+        self.micro_batch = self._choose_micro_batch()
+        """Samples in one pass of the regression, at most."""
 
     def train_once(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
         """Runs the three blocks and the critic's; see `Learner.train_once`."""
@@ -120,6 +120,20 @@ class DVA(Learner):
             self.micro_batch,
             self.threads or 1,
         )
+
+    def _choose_micro_batch(self) -> int:
+        """Takes what the config asks for; or else divides the samples into equal pieces, as large
+        as memory allows, and without a budget in the same way for any number of threads."""
+        config, encoder = self.config, self.actor.encoder
+        samples = config.num_envs * config.horizon
+        if config.micro_batch is not None or encoder is None:
+            return config.micro_batch or samples
+        memory = PIECE_MEMORY[self.device.type]
+        if config.memory_budget is not None:
+            memory = config.memory_budget / (self.threads or 1)
+        largest = max(1, int(memory * 2**20 / encoder.activation_bytes))
+        pieces = -(-samples // largest)
+        return -(-samples // pieces)
 
     def _finite_action_gradient(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
         """Block 2, without environments whose gradient is not finite; and the loss (N,), and which

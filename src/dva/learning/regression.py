@@ -8,12 +8,7 @@ from torch import Tensor, nn
 
 from dva.sim import run_side_by_side
 
-__all__ = ["accumulate_policy_gradient", "default_micro_batch"]
-
-
-def default_micro_batch(device: torch.device) -> int:
-    """Returns the micro-batch that suits a device: 32 on CPU, for its caches, 2048 on CUDA."""
-    return 2048 if device.type == "cuda" else 32
+__all__ = ["accumulate_policy_gradient"]
 
 
 def accumulate_policy_gradient(
