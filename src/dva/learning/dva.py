@@ -22,7 +22,7 @@ from dva.learning.action_gradient import ActionGradient, adjoint_action_gradient
 from dva.learning.config import DvaConfig
 from dva.learning.environment import Environment, Observation
 from dva.learning.learner import Learner
-from dva.learning.regression import accumulate_policy_gradient
+from dva.learning.regression import set_policy_gradient
 from dva.learning.rollout import Rollout
 from dva.learning.timing import PhaseTimer
 
@@ -111,8 +111,7 @@ class DVA(Learner):
                 "The rollout's frames are None, but the policy sees pixels. Collect the rollout "
                 "with this learner's rollout()."
             )
-        self.actor_optimizer.zero_grad()
-        accumulate_policy_gradient(
+        set_policy_gradient(
             self.actor,
             observations,
             rollout.noise.flatten(0, 1),

@@ -53,6 +53,12 @@ class Actor(nn.Module):
         self.mean = nn.Linear(sizes[-1], action_size)
         self.log_std = nn.Parameter(torch.full((action_size,), float(log_std_init)))
 
+    def convertible(self) -> list[tuple[Tensor, float]]:
+        """Lists the parameters that images meet, and the factor at which `converted` takes each."""
+        if self.encoder is None:
+            return []
+        return [*self.encoder.convertible(), (self.trunk.weight, 1.0), (self.trunk.bias, 1.0)]
+
     def converted(self) -> list[tuple[Tensor, Tensor]]:
         """Converts the parameters that images meet to their arithmetic, with their graph.
 

@@ -89,23 +89,32 @@ class Encoder(nn.Module):
         outputs = [CHANNELS * count for count in self.pixel_counts]
         return (input_size + sum(outputs) + 2 * outputs[0]) * self.compute_dtype.itemsize
 
+    def convertible(self) -> list[tuple[Tensor, float]]:
+        """Lists each layer's weight and bias, and the factor at which `converted` takes it."""
+        scale = 1.0 / 255.0
+        pairs = []
+        for layer in self.convolutions:
+            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
+            pairs += [(layer.weight, scale), (layer.bias, 1.0)]
+            scale = 1.0
+        return pairs
+
     def converted(self) -> list[tuple[Tensor, Tensor]]:
         """Converts each layer's weight and bias to `compute_dtype`, with their graph.
 
         The first weight is divided by 255.
         """
-        scale = 1.0 / 255.0
-        pairs = []
-        for layer in self.convolutions:
-            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
-            # Master weights stay contiguous, so that checkpoints and optimizer moments have one
-            # layout.
-            weight = (layer.weight * scale).to(
-                self.compute_dtype, memory_format=torch.channels_last
+        # Master weights stay contiguous, so that checkpoints and optimizer moments have one layout.
+        tensors = [
+            (parameter * scale if scale != 1.0 else parameter).to(
+                self.compute_dtype,
+                memory_format=torch.channels_last
+                if parameter.dim() == 4
+                else torch.preserve_format,
             )
-            pairs.append((weight, layer.bias.to(self.compute_dtype)))
-            scale = 1.0
-        return pairs
+            for parameter, scale in self.convertible()
+        ]
+        return list(zip(tensors[::2], tensors[1::2], strict=True))
 
     def forward(
         self, pixels: Tensor, converted: Sequence[tuple[Tensor, Tensor]] | None = None
