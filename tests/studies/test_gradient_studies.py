@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from dva import tasks
 from dva.cli import main
+from dva.sensors import Camera
+from dva.sim import load_model
 from dva.studies import (
     STUDIES,
     backward_time,
@@ -94,3 +99,18 @@ def test_the_graph_of_images_shows_in_memory() -> None:
         peaks[route] = row["peak_mb"]
     # the activations of 64 images: 4 layers of 32 channels, 23^2 to 17^2 pixels, 4 bytes or 2
     assert peaks["visual-shac"] > peaks["dva"] > 0.0
+
+
+def test_decoration_is_seen_and_not_felt(tmp_path: Path) -> None:
+    plain = tasks.get("hopper")
+    name = peak_memory._decorated(plain, 20, tmp_path)
+    models = [load_model(task.mjcf, inertia=task.inertia) for task in (plain, tasks.get(name))]
+    for field in ("link_mass", "link_com", "link_inertia", "contact_point"):
+        np.testing.assert_array_equal(getattr(models[0], field), getattr(models[1], field))
+    images = [
+        Camera(model, plain.view, plain.scene, 1, 48).render(
+            torch.tensor(model.initial_q, dtype=torch.float32)[None]
+        )["rgb"]
+        for model in models
+    ]
+    assert (images[0] != images[1]).any(1).sum() > 5

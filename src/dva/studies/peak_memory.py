@@ -1,5 +1,8 @@
 """Figure 10: peak memory of one iteration, by three routes, and how it grows.
 
+It grows with the horizon, the size of the images and the number of geoms, which are spheres added
+to the robot that touch and weigh nothing.
+
 Each case runs in a process of its own. On a CPU the figure is the growth of the process from just
 before its first rollout to the peak of two iterations (Linux only); on CUDA it is the peak that
 torch allocated beyond that point.
@@ -10,29 +13,39 @@ Source: D.Va, Figure 10.
 import dataclasses
 import gc
 import json
+import math
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Literal
+from xml.etree import ElementTree
 
 import torch
 
+from dva import tasks
 from dva.runs.config import resolve_device
 from dva.runs.errors import UsageError
 from dva.studies.report import StudyConfig, new_figure
 from dva.studies.routes import LABELS, ROUTES, new_route
+from dva.tasks import Task
 
 __all__ = ["Config", "draw", "measure", "measure_case", "summary"]
 
 
+SWEEPS = {"horizon": "horizon", "image size": "image_size", "geoms": "added_geoms"}
+"""What grows, and its field in a row."""
+
+
 @dataclasses.dataclass
 class Config(StudyConfig):
-    """Measure peak memory by three routes, over image size and horizon (Figure 10)."""
+    """Measure peak memory by three routes, over image size, horizon and geoms (Figure 10)."""
 
     tasks: tuple[str, ...] = ("cartpole", "hopper", "ant", "humanoid")
     """Tasks to measure."""
     sweep_task: str = "cartpole"
-    """Task on which image size and horizon grow."""
+    """Task on which image size, horizon and the number of geoms grow."""
     state_storage: Literal["full", "recompute"] = "recompute"
     """How all routes keep the physics for its gradient: of little, the images' part shows."""
     num_envs: int | None = None
@@ -67,6 +80,8 @@ def measure(config: Config) -> dict[str, Any]:
                 {"task": config.sweep_task, **size, "image_size": factor * size["image_size"] // 4},
             )
         )
+    for geoms in (0, 16, 64):
+        cases.append(("geoms", {"task": config.sweep_task, **size, "added_geoms": geoms}))
     rows = []
     for sweep, case in cases:
         for route in ROUTES:
@@ -94,10 +109,18 @@ def measure_apart(**arguments: Any) -> dict[str, Any]:
 
 
 def measure_case(
-    route: str, task: str, seed: int, device: str, state_storage: str, **size: int
+    route: str,
+    task: str,
+    seed: int,
+    device: str,
+    state_storage: str,
+    added_geoms: int = 0,
+    **size: int,
 ) -> dict[str, Any]:
     """Measures one case in this process."""
-    run = new_route(route, task, seed, device, state_storage=state_storage, **size)
+    with tempfile.TemporaryDirectory() as folder:
+        name = _decorated(tasks.get(task), added_geoms, Path(folder)) if added_geoms else task
+        run = new_route(route, name, seed, device, state_storage=state_storage, **size)
     gc.collect()
     on_gpu = resolve_device(device) != "cpu"
     if on_gpu:
@@ -111,9 +134,31 @@ def measure_case(
     peak = torch.cuda.max_memory_allocated() if on_gpu else _resident("VmHWM")
     frames = (size["horizon"] + 3) * size["num_envs"] * 3 * size["image_size"] ** 2
     return {
-        "route": route, "task": task, **size, "peak_mb": (peak - before) / 2**20,
-        "uint8_frames_mb": frames / 2**20,
+        "route": route, "task": task, **size, "added_geoms": added_geoms,
+        "peak_mb": (peak - before) / 2**20, "uint8_frames_mb": frames / 2**20,
     }  # fmt: skip
+
+
+def _decorated(task: Task, count: int, folder: Path) -> str:
+    """Registers the task with so many spheres on its robot's bodies, for the eye only; returns the
+    new task's name."""
+    tree = ElementTree.parse(task.mjcf)
+    bodies = list(tree.iter("body"))
+    for i in range(count):
+        angle = 2.4 * i  # the spheres wind around the body's axis
+        place = f"{0.1 * math.cos(angle):.3f} {0.1 * math.sin(angle):.3f} {0.3 * i / count:.3f}"
+        ElementTree.SubElement(
+            bodies[i % len(bodies)], "geom", type="sphere", size="0.03", pos=place,
+            contype="0", conaffinity="0", mass="0", rgba="0.8 0.3 0.2 1",
+        )  # fmt: skip
+    path = folder / task.mjcf.name
+    tree.write(path)
+    inertia = task.mjcf.with_suffix(".inertia.json")
+    if inertia.exists():
+        shutil.copy(inertia, folder)
+    name = f"{task.name}-decorated-{count}"
+    tasks.register(dataclasses.replace(task, name=name, robot=str(path)))
+    return name
 
 
 def _resident(name: str) -> int:
@@ -124,25 +169,25 @@ def _resident(name: str) -> int:
 
 
 def draw(result: dict[str, Any]) -> Any:
-    """Draws bars over tasks, and lines over horizon and image size."""
-    figure, axes = new_figure(3)
+    """Draws bars over tasks, and lines over horizon, image size and geoms."""
+    figure, axes = new_figure(4)
     tasks = [row for row in result["rows"] if row["sweep"] == "task"]
     names = list(dict.fromkeys(row["task"] for row in tasks))
     for index, route in enumerate(ROUTES):
         heights = [row["peak_mb"] for row in tasks if row["route"] == route]
         places = [place + 0.27 * (index - 1) for place in range(len(names))]
         axes[0, 0].bar(places, heights, width=0.25, label=LABELS[route])
-        for panel, sweep, key in ((1, "horizon", "horizon"), (2, "image size", "image_size")):
+        for panel, (sweep, key) in enumerate(SWEEPS.items(), start=1):
             points = [
                 (row[key], row["peak_mb"])
                 for row in result["rows"]
                 if row["sweep"] == sweep and row["route"] == route
             ]
-            axes[0, panel].loglog(*zip(*points, strict=True), "o-", label=LABELS[route])
-            axes[0, panel].set_xlabel(sweep)
+            axes[0, panel].plot(*zip(*points, strict=True), "o-", label=LABELS[route])
+            axes[0, panel].set_xlabel(key.replace("_", " "))
     axes[0, 0].set_xticks(range(len(names)), names)
-    axes[0, 0].set_yscale("log")
     for one in axes.flat:
+        one.set_yscale("log")
         one.set_ylabel("peak memory of an iteration (MB)")
         one.legend(fontsize=7)
     return figure
@@ -153,10 +198,12 @@ def summary(result: dict[str, Any]) -> list[str]:
     lines = []
     seen: dict[tuple[Any, ...], dict[str, float]] = {}
     for row in result["rows"]:
-        key = (row["sweep"], row["task"], row["num_envs"], row["horizon"], row["image_size"])
-        seen.setdefault(key, {})[row["route"]] = row["peak_mb"]
-    for (sweep, task, n, h, size), peaks in seen.items():
+        size = [row[name] for name in ("num_envs", "horizon", "image_size", "added_geoms")]
+        seen.setdefault((row["sweep"], row["task"], *size), {})[row["route"]] = row["peak_mb"]
+    for (sweep, task, n, h, size, geoms), peaks in seen.items():
         ratio = peaks["visual-shac"] / peaks["dva"]
         text = ", ".join(f"{LABELS[route]} {peaks[route]:.0f} MB" for route in ROUTES)
-        lines.append(f"{sweep:10} {task:9} N {n} h {h} {size} px: {text} ({ratio:.1f} x)")
+        lines.append(
+            f"{sweep:10} {task:9} N {n} h {h} {size} px +{geoms} geoms: {text} ({ratio:.1f} x)"
+        )
     return lines
