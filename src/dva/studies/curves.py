@@ -1,5 +1,6 @@
 """Learning curves of several runs: averaged over seeds, by environment steps and by time."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,31 @@ from typing import Any
 import numpy as np
 
 from dva.runs import Run, UsageError, default_config, train
-from dva.studies.report import new_figure
+from dva.studies.report import StudyConfig, new_figure
 
-__all__ = ["collect", "draw_curves", "end_of_curves", "open_runs", "train_runs"]
+__all__ = ["CurvesConfig", "collect", "draw_curves", "end_of_curves", "open_runs", "train_runs"]
 
 POINTS = 200
 AXES = {"env_steps": "environment steps", "wall_time": "wall time (minutes)"}
+
+
+@dataclasses.dataclass
+class CurvesConfig(StudyConfig):
+    """What a study can be told that compares learning curves."""
+
+    runs: tuple[Path, ...] = ()
+    """Finished runs of both algorithms; none: train them."""
+    tasks: tuple[str, ...] | None = None
+    """Tasks to train, if no runs are given; none: the study's."""
+    seeds: int | None = None
+    """Seeds to train, from `seed` on; none: 1, with --full 5."""
+    run_dir: Path | None = None
+    """Where trained runs go, none: runs/NAME; those that are there are not trained again."""
+
+    @property
+    def seeds_to_train(self) -> range:
+        """The seeds themselves."""
+        return range(self.seed, self.seed + (self.seeds or (5 if self.full else 1)))
 
 
 def open_runs(

@@ -18,55 +18,35 @@ from dva.studies.gradients import (
     flat,
     full_gradient,
 )
-from dva.studies.report import StudyConfig, new_figure
-from dva.studies.setup import new_learner
+from dva.studies.report import new_figure
+from dva.studies.setup import ComparisonConfig, learners_to_compare
 
 __all__ = ["Config", "draw", "measure", "summary"]
 
 
 @dataclasses.dataclass
-class Config(StudyConfig):
+class Config(ComparisonConfig):
     """Compute the full gradient and its two parts independently (equations 4, 5, 14)."""
-
-    tasks: tuple[str, ...] = ("cartpole", "hopper")
-    """Tasks, from pixels and from states."""
-    iterations: int = 3
-    """Training iterations before and between the comparisons."""
-    comparisons: int = 3
-    """Comparisons of each task and observation."""
 
 
 def measure(config: Config) -> dict[str, Any]:
     """Computes the three gradients; returns one row for each comparison."""
     rows = []
-    for task in config.tasks:
-        for observe in ("pixels", "state"):
-            small: dict[str, Any] = (
-                {} if config.full else {"num_envs": 4, "horizon": 16, "image_size": 48}
-            )
-            learner = new_learner(
-                task, "shac", config.seed, config.device, observe=observe, precision="float32",
-                **small,
-            )  # fmt: skip
-            for index in range(config.comparisons):
-                for _ in range(config.iterations):
-                    learner.iterate()
-                start = Start(learner, config.seed + index)
-                full = flat(full_gradient(learner, start))
-                decoupled = flat(decoupled_gradient(learner, start))
-                rest = flat(control_regularization(learner, start))
-                size = max(full.norm(), decoupled.norm(), rest.norm())
-                rows.append(
-                    {
-                        "task": task,
-                        "observe": observe,
-                        "iteration": learner.iteration,
-                        "full_norm": full.norm().item(),
-                        "decoupled_norm": decoupled.norm().item(),
-                        "regularization_norm": rest.norm().item(),
-                        "error": ((full - decoupled - rest).norm() / size).item(),
-                    }
-                )
+    for learner, seed, name in learners_to_compare(config, "shac", num_envs=4):
+        start = Start(learner, seed)
+        full = flat(full_gradient(learner, start))
+        decoupled = flat(decoupled_gradient(learner, start))
+        rest = flat(control_regularization(learner, start))
+        size = max(full.norm(), decoupled.norm(), rest.norm())
+        rows.append(
+            {
+                **name,
+                "full_norm": full.norm().item(),
+                "decoupled_norm": decoupled.norm().item(),
+                "regularization_norm": rest.norm().item(),
+                "error": ((full - decoupled - rest).norm() / size).item(),
+            }
+        )
     return {"rows": rows}
 
 

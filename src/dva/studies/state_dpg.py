@@ -7,8 +7,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from dva.studies.curves import collect, draw_curves, end_of_curves, open_runs, train_runs
-from dva.studies.report import StudyConfig
+from dva.studies.curves import (
+    CurvesConfig,
+    collect,
+    draw_curves,
+    end_of_curves,
+    open_runs,
+    train_runs,
+)
 
 __all__ = ["Config", "draw", "measure", "summary"]
 
@@ -16,31 +22,23 @@ LABELS = {"shac": "SHAC", "dva": "decoupled gradient"}
 
 
 @dataclasses.dataclass
-class Config(StudyConfig):
+class Config(CurvesConfig):
     """Compare SHAC and the decoupled gradient from states (Figure 13)."""
 
-    runs: tuple[Path, ...] = ()
-    """Finished runs of both, from states; none: train them."""
-    tasks: tuple[str, ...] = ("cartpole", "hopper")
-    """Tasks to train, if no runs are given."""
-    seeds: int | None = None
-    """Seeds to train, from `seed` on; none: 1, with --full 5."""
     stop_at: int | None = None
     """Iterations to train; none: 200, with --full the planned ones."""
-    run_dir: Path = Path("runs/state-dpg")
-    """Where trained runs go; those that are there are not trained again."""
 
 
 def measure(config: Config) -> dict[str, Any]:
-    """Averages the curves of the runs given, or trains them first."""
+    """Averages the curves of the runs given, or trains them first, on Cartpole and Hopper."""
     if config.runs:
         runs = open_runs(
             config.runs, lambda run: run.config.learner.observe == "state", "runs from states"
         )
     else:
         runs = train_runs(
-            config.run_dir, tuple(LABELS), config.tasks,
-            range(config.seed, config.seed + (config.seeds or (5 if config.full else 1))),
+            config.run_dir or Path("runs/state-dpg"), tuple(LABELS),
+            config.tasks or ("cartpole", "hopper"), config.seeds_to_train,
             observe="state", device=config.device,
             stop_at=config.stop_at or (None if config.full else 200),
         )  # fmt: skip

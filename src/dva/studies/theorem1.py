@@ -21,8 +21,8 @@ from dva.studies.gradients import (
     open_loop_gradient,
     same_rollout,
 )
-from dva.studies.report import StudyConfig, new_figure
-from dva.studies.setup import new_learner
+from dva.studies.report import new_figure
+from dva.studies.setup import ComparisonConfig, learners_to_compare
 
 __all__ = ["Config", "draw", "measure", "summary"]
 
@@ -30,38 +30,20 @@ BETAS = (1e-3, 1e-2, 0.1, 1.0, 10.0)
 
 
 @dataclasses.dataclass
-class Config(StudyConfig):
+class Config(ComparisonConfig):
     """Compare D.Va's gradient with behaviour cloning and with one graph (Theorem 1)."""
-
-    tasks: tuple[str, ...] = ("cartpole", "hopper")
-    """Tasks, from pixels and from states."""
-    iterations: int = 3
-    """Training iterations before and between the comparisons."""
-    comparisons: int = 3
-    """Comparisons of each task and observation."""
 
 
 def measure(config: Config) -> dict[str, Any]:
     """Compares gradients; returns one row each."""
     rows = []
-    for task in config.tasks:
-        for observe in ("pixels", "state"):
-            small: dict[str, Any] = (
-                {} if config.full else {"num_envs": 8, "horizon": 16, "image_size": 48}
-            )
-            learner = new_learner(
-                task, "dva", config.seed, config.device, observe=observe, precision="float32",
-                **small,
-            )  # fmt: skip
-            assert isinstance(learner, DVA)
-            for index in range(config.comparisons):
-                for _ in range(config.iterations):
-                    learner.iterate()
-                rows.append(_compare(learner, config.seed + index, task, observe))
+    for learner, seed, name in learners_to_compare(config, "dva", num_envs=8):
+        assert isinstance(learner, DVA)
+        rows.append({**name, **_compare(learner, seed)})
     return {"rows": rows}
 
 
-def _compare(learner: DVA, seed: int, task: str, observe: str) -> dict[str, Any]:
+def _compare(learner: DVA, seed: int) -> dict[str, Any]:
     start = Start(learner, seed)
     rollout, gradients = open_loop_gradient(learner, start)
     learner.horizon_normalizer = learner.normalizer.frozen()
@@ -72,9 +54,6 @@ def _compare(learner: DVA, seed: int, task: str, observe: str) -> dict[str, Any]
     cloning = {f"{beta:g}": _cloning_gradient(learner, start, open_loop, beta) for beta in BETAS}
     one_graph = flat(decoupled_gradient(learner, start))
     return {
-        "task": task,
-        "observe": observe,
-        "iteration": learner.iteration,
         "norm": ours.norm().item(),
         "one_graph_error": ((ours - one_graph).norm() / ours.norm()).item(),
         "one_graph_cosine": cosine(ours, one_graph),

@@ -7,8 +7,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from dva.studies.curves import collect, draw_curves, end_of_curves, open_runs, train_runs
-from dva.studies.report import StudyConfig
+from dva.studies.curves import (
+    CurvesConfig,
+    collect,
+    draw_curves,
+    end_of_curves,
+    open_runs,
+    train_runs,
+)
 
 __all__ = ["Config", "draw", "measure", "summary"]
 
@@ -16,23 +22,16 @@ LABELS = {"dva": "D.Va", "shac": "visual SHAC"}
 
 
 @dataclasses.dataclass
-class Config(StudyConfig):
+class Config(CurvesConfig):
     """Compare visual SHAC and D.Va on the same camera (Figure 7)."""
 
-    runs: tuple[Path, ...] = ()
-    """Finished runs of both, with the differentiable camera; none: train them."""
-    tasks: tuple[str, ...] | None = None
-    """Tasks to train, if no runs are given; none: cartpole, with --full the paper's four."""
-    seeds: int | None = None
-    """Seeds to train, from `seed` on; none: 1, with --full 5."""
     iterations: int | None = None
     """Planned iterations; none: 300, with --full the algorithm's."""
-    run_dir: Path = Path("runs/visual-shac")
-    """Where trained runs go; those that are there are not trained again."""
 
 
 def measure(config: Config) -> dict[str, Any]:
-    """Averages the curves of the runs given, or trains them first."""
+    """Averages the curves of the runs given, or trains them first: on Cartpole, with `full` on the
+    paper's four tasks."""
     if config.runs:
         runs = open_runs(
             config.runs,
@@ -48,9 +47,9 @@ def measure(config: Config) -> dict[str, Any]:
         if iterations is not None:
             changes["iterations"] = iterations
         runs = train_runs(
-            config.run_dir, tuple(LABELS), tasks,
-            range(config.seed, config.seed + (config.seeds or (5 if config.full else 1))),
-            observe="pixels", camera="differentiable", device=config.device, **changes,
+            config.run_dir or Path("runs/visual-shac"), tuple(LABELS), tasks,
+            config.seeds_to_train, observe="pixels", camera="differentiable",
+            device=config.device, **changes,
         )  # fmt: skip
     return {"curves": collect(runs)}
 
