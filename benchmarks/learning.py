@@ -1,4 +1,4 @@
-"""Collects training runs: time and environment steps to given returns, and the final evaluations.
+"""Collects training runs: time, steps and iterations to given returns, and final evaluations.
 
     dva train cartpole --preset cpu --seed 0 --run-dir runs/s0
     python benchmarks/learning.py runs/s0 runs/s1 runs/s2 --returns 1500 1800 --save FILE.json
@@ -32,6 +32,7 @@ def collect(path: Path, returns: list[float]) -> dict[str, Any]:
         reached[f"{value:g}"] = row and {
             "wall_time_s": round(row["wall_time"], 1),
             "env_steps": row["env_steps"],
+            "iteration": row["iteration"],
         }
     kept = rows[:: max(1, len(rows) // CURVE_POINTS)]
     return {

@@ -72,7 +72,7 @@ def test_train_help_shows_the_values_of_the_preset(capsys):
         ("train", "Give a task"),
         ("train carpole", "Did you mean 'cartpole'"),
         ("train cartpole --algo x", "Unknown algorithm 'x'"),
-        ("train cartpole --preset x", "Allowed: cpu, paper"),
+        ("train cartpole --preset x", "Allowed: cpu, fast, paper"),
         ("train cartpole --device tpu", "Unknown device 'tpu'"),
         ("train cartpole --iterations 3 --env-steps 3", "not both"),
         ("train cartpole --minutes 0", "greater than 0"),

@@ -33,6 +33,14 @@ def test_cpu_presets_keep_the_networks(task: str) -> None:
     assert (cpu.image_size, cpu.num_envs) == (48, 16) and cpu.actor_hidden == paper.actor_hidden
 
 
+@pytest.mark.parametrize("task", PAPER)
+def test_fast_presets_have_more_environments_and_the_paper_s_networks(task: str) -> None:
+    fast, paper = preset("dva", task, "fast"), preset("dva", task, "paper")
+    assert fast.num_envs >= 4 * paper.num_envs and fast.actor_hidden == paper.actor_hidden
+    assert fast.image_size == paper.image_size
+    assert preset("shac", task, "fast").num_envs == fast.num_envs
+
+
 def test_a_preset_is_a_copy() -> None:
     preset("dva", "ant").horizon = 1
     assert preset("dva", "ant").horizon == 32
@@ -41,7 +49,7 @@ def test_a_preset_is_a_copy() -> None:
 def test_unknown_names_list_what_there_is() -> None:
     with pytest.raises(ValueError, match="algorithm 'ppo'.*dva"):
         preset("ppo", "ant")
-    with pytest.raises(ValueError, match="preset 'gpu'.*paper, cpu"):
+    with pytest.raises(ValueError, match="preset 'gpu'.*paper, cpu, fast"):
         preset("dva", "ant", "gpu")  # type: ignore[arg-type]
 
 

@@ -31,7 +31,7 @@ def test_environment_steps_become_whole_iterations():
     [
         ({"task": "cartpol"}, "Did you mean 'cartpole'"),
         ({"task": "cartpole", "algo": "dvaa"}, "Unknown algorithm 'dvaa'. Did you mean 'dva'"),
-        ({"task": "cartpole", "preset": "gpu"}, "Allowed: cpu, paper"),
+        ({"task": "cartpole", "preset": "gpu"}, "Allowed: cpu, fast, paper"),
         ({"task": "cartpole", "horizen": 3}, "Did you mean 'horizon'"),
         ({"task": "cartpole", "horizon": 0}, "horizon is 0"),
     ],

@@ -12,12 +12,13 @@ from dva.learning.config import DvaConfig, LearnerConfig, ShacConfig
 from dva.learning.dva import DVA
 from dva.learning.environment import Environment
 from dva.learning.learner import Learner
-from dva.learning.presets import preset
+from dva.learning.presets import PRESETS, preset
 from dva.learning.shac import SHAC
 
 __all__ = [
     "ALGORITHMS",
     "DVA",
+    "PRESETS",
     "SHAC",
     "ActionGradient",
     "Algorithm",

@@ -11,16 +11,12 @@ import tyro
 from dva.runs.errors import UsageError, require_known
 
 __all__ = [
-    "PRESETS",
     "TrainConfig",
     "config_from_dict",
     "config_to_dict",
     "default_config",
     "resolve_device",
 ]
-
-PRESETS = ("paper", "cpu")
-"""paper: the published hyperparameters; cpu: smaller images and networks for a few CPU cores."""
 
 LearnerConfig = TypeVar("LearnerConfig")
 
@@ -36,7 +32,8 @@ class TrainConfig(Generic[LearnerConfig]):
     algo: str = "dva"
     """Algorithm; `dva list` shows them."""
     preset: str = "cpu"
-    """Hyperparameters to start from: paper (default on CUDA) or cpu (default on a CPU)."""
+    """Hyperparameters to start from: paper (default on CUDA), cpu (default on a CPU), or fast (many
+    environments, for a GPU)."""
     seed: int = 0
     """Seed of the starts, the networks and the exploration noise."""
     device: str = "auto"
@@ -90,7 +87,7 @@ class TrainConfig(Generic[LearnerConfig]):
         Raises:
             UsageError: a value is not allowed; the text says which are.
         """
-        from dva.learning import ALGORITHMS
+        from dva.learning import ALGORITHMS, PRESETS
         from dva.tasks import names
 
         require_known("task", self.task, names())
@@ -144,13 +141,13 @@ def default_config(task: str, algo: str = "dva", preset: str | None = None, **ch
     """Returns the configuration of a preset.
 
     Args:
-        preset: "paper" or "cpu"; none: the one for the device.
+        preset: "paper", "cpu" or "fast"; none: "paper" on a GPU, "cpu" elsewhere.
         changes: fields of `TrainConfig` or of the algorithm's own configuration.
 
     Raises:
         UsageError: the task, the algorithm, the preset or a field is not known.
     """
-    from dva.learning import ALGORITHMS
+    from dva.learning import ALGORITHMS, PRESETS
     from dva.learning import preset as learner_preset
     from dva.tasks import names
 
