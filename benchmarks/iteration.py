@@ -2,11 +2,13 @@
 
     python benchmarks/iteration.py hopper --num-envs 16 64
     python benchmarks/iteration.py hopper --preset paper --device cuda --num-envs 64 256 1024 4096
+    python benchmarks/iteration.py hopper ant humanoid --preset fast --device cuda
 
-One row per number of environments: medians over the iterations of the seconds of an iteration and
+One row per task and number of environments: medians over the iterations of the seconds of an iteration and
 of its phases, environment steps per second, and the memory at its peak. Rollout is what remains of
 its phase after rendering and simulation: the policy and the bookkeeping. On a CPU the work is
-shared as in `dva train`.
+shared as in `dva train`; on CUDA the iterations are recorded as graphs (rendering and simulation are
+then part of the rollout) unless --no-cuda-graphs is given.
 """
 
 import argparse
@@ -27,14 +29,21 @@ from dva.runs.metrics import peak_memory_mb
 from dva.runs.threads import lanes
 
 PHASES = ("rollout", "rendering", "simulation", "action_gradient", "regression", "critic")
-WARM_UP = 3
+WARM_UP = 5
+"""Iterations that are not counted; on CUDA the fourth records graphs."""
 
 
-def measure(args: argparse.Namespace, num_envs: int | None) -> dict[str, Any]:
+def measure(args: argparse.Namespace, task: str, num_envs: int | None) -> dict[str, Any]:
     """Trains for some iterations and gives one row of the table."""
     changes = {} if args.horizon is None else {"horizon": args.horizon}
     config = default_config(
-        args.task, args.algo, args.preset, device=args.device, threads=args.threads, **changes
+        task,
+        args.algo,
+        args.preset,
+        device=args.device,
+        threads=args.threads,
+        cuda_graphs=args.cuda_graphs,
+        **changes,
     )
     learner_config = config.learner
     if num_envs is not None:
@@ -42,7 +51,9 @@ def measure(args: argparse.Namespace, num_envs: int | None) -> dict[str, Any]:
     config = dataclasses.replace(config, learner=learner_config)
     with lanes(config) as threads:
         env = make_env(config, learner_config.num_envs, threads=threads)
-        learner = ALGORITHMS[args.algo].learner_class(env, learner_config, threads=threads)
+        learner = ALGORITHMS[args.algo].learner_class(
+            env, learner_config, threads=threads, cuda_graphs=config.cuda_graphs
+        )
         rows, seconds = [], []
         for i in range(WARM_UP + args.iterations):
             _synchronize(learner.device)
@@ -59,7 +70,7 @@ def measure(args: argparse.Namespace, num_envs: int | None) -> dict[str, Any]:
     phases["rollout"] -= phases["rendering"] + phases["simulation"]
     steps = learner_config.num_envs * learner_config.horizon
     return {
-        "task": args.task,
+        "task": task,
         "algo": args.algo,
         "preset": config.preset,
         "num_envs": learner_config.num_envs,
@@ -82,18 +93,20 @@ def _synchronize(device: torch.device) -> None:
 def main() -> None:
     """Parses the command line, measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("task", help=f"one of {', '.join(tasks.names())}")
+    parser.add_argument("tasks", nargs="+", help=f"out of {', '.join(tasks.names())}")
     parser.add_argument("--algo", default="dva", help=f"one of {', '.join(ALGORITHMS)}")
     parser.add_argument("--preset", help="default: the device's")
     parser.add_argument("--num-envs", type=int, nargs="+", help="default: the preset's")
     parser.add_argument("--horizon", type=int, help="default: the preset's")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, help="CPU threads; default: one for each core")
+    parser.add_argument("--cuda-graphs", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
     parser.add_argument("--save", type=Path, help="also keep the rows in this file")
     args = parser.parse_args()
-    report([measure(args, n) for n in args.num_envs or [None]], args.json, args.save)
+    rows = [measure(args, task, n) for task in args.tasks for n in args.num_envs or [None]]
+    report(rows, args.json, args.save)
 
 
 if __name__ == "__main__":
