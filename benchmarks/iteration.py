@@ -4,11 +4,11 @@
     python benchmarks/iteration.py hopper --preset paper --device cuda --num-envs 64 256 1024 4096
     python benchmarks/iteration.py hopper ant humanoid --preset fast --device cuda
 
-One row per task and number of environments: medians over the iterations of the seconds of an iteration and
-of its phases, environment steps per second, and the memory at its peak. Rollout is what remains of
-its phase after rendering and simulation: the policy and the bookkeeping. On a CPU the work is
-shared as in `dva train`; on CUDA the iterations are recorded as graphs (rendering and simulation are
-then part of the rollout) unless --no-cuda-graphs is given.
+One row per task and number of environments: medians over the iterations of the seconds of an
+iteration and of its phases, environment steps per second, and the memory at its peak. Rollout is
+what remains of its phase after rendering and simulation: the policy and the bookkeeping. On a CPU
+the work is shared as in `dva train`; on CUDA the iterations are recorded as graphs, with rendering
+and simulation inside the rollout, unless --no-cuda-graphs is given.
 """
 
 import argparse
