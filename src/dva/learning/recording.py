@@ -101,6 +101,7 @@ class Places:
         self._env = env
         self._state = _clones(env.tensors())
         self._observation = _clones(observation)
+        env.put_tensors(self._state)  # lets go of the last rollout's graph
 
     def leave(self) -> Observation:
         """Gives the environment a copy of its state to go on from, and one of the observation.

@@ -152,7 +152,8 @@ class Camera:
             stack.enter_context(wp.ScopedDevice(wp.device_from_torch(self.device)))
             if self.device.type == "cuda":
                 stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
-                stack.enter_context(wp.ScopedStream(stream))
+                # A stream that records a graph must not wait for another one.
+                stack.enter_context(wp.ScopedStream(stream, sync_enter=False))
             yield
 
 
