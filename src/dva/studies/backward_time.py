@@ -79,7 +79,6 @@ def draw(result: dict[str, Any]) -> Any:
         places = [place + 0.27 * (index - 1) for place in range(len(tasks))]
         axes[0, 0].bar(places, heights, width=0.25, label=LABELS[route])
     axes[0, 0].set_xticks(range(len(tasks)), tasks)
-    axes[0, 0].set_yscale("log")
     axes[0, 0].set_ylabel("backward pass of one iteration (s)")
     axes[0, 0].legend(fontsize=7)
     return figure

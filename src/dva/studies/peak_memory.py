@@ -187,7 +187,7 @@ def draw(result: dict[str, Any]) -> Any:
             axes[0, panel].set_xlabel(key.replace("_", " "))
     axes[0, 0].set_xticks(range(len(names)), names)
     for one in axes.flat:
-        one.set_yscale("log")
+        one.set_ylim(bottom=0.0)
         one.set_ylabel("peak memory of an iteration (MB)")
         one.legend(fontsize=7)
     return figure
