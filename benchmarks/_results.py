@@ -3,6 +3,7 @@
 import json
 import platform
 import shlex
+import statistics
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -12,7 +13,13 @@ from typing import Any
 
 import torch
 
-__all__ = ["describe_device", "report"]
+__all__ = ["PHASES", "describe_device", "phase_medians", "report"]
+
+PHASES = (
+    "rollout", "rendering", "simulation", "action_gradient", "policy_gradient", "regression",
+    "critic",
+)  # fmt: skip
+"""Phases of an iteration, of any algorithm."""
 
 _PACKAGES = ("torch", "warp-lang", "mujoco", "mujoco-warp")
 
@@ -55,3 +62,18 @@ def _provenance() -> dict[str, Any]:
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {name: version(name) for name in _PACKAGES},
     }
+
+
+def phase_medians(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Takes the medians of the phases' seconds from metrics, under "seconds_<phase>".
+
+    Rollout is what remains of its phase after rendering and simulation, unless CUDA graphs hide
+    these: they are left out then.
+    """
+    medians = {
+        name: statistics.median(row[f"seconds_{name}"] for row in rows)
+        for name in PHASES
+        if rows[-1].get(f"seconds_{name}") is not None
+    }
+    medians["rollout"] -= medians.get("rendering", 0.0) + medians.get("simulation", 0.0)
+    return {f"seconds_{name}": round(value, 4) for name, value in medians.items()}

@@ -5,10 +5,9 @@
     python benchmarks/iteration.py hopper ant humanoid --preset fast --device cuda
 
 One row per task and number of environments: medians over the iterations of the seconds of an
-iteration and of its phases, environment steps per second, and the memory at its peak. Rollout is
-what remains of its phase after rendering and simulation: the policy and the bookkeeping. On a CPU
-the work is shared as in `dva train`; on CUDA the iterations are recorded as graphs, with rendering
-and simulation inside the rollout, unless --no-cuda-graphs is given.
+iteration and of its phases, environment steps per second, and the memory at its peak. On a CPU the
+work is shared as in `dva train`; on CUDA the iterations are recorded as graphs, with rendering and
+simulation inside the rollout, unless --no-cuda-graphs is given.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from typing import Any
 
 import torch
 
-from _results import report
+from _results import phase_medians, report
 from dva import tasks
 from dva.learning import ALGORITHMS
 from dva.runs import default_config
@@ -28,7 +27,6 @@ from dva.runs.evaluation import make_env
 from dva.runs.metrics import peak_memory_mb
 from dva.runs.threads import lanes
 
-PHASES = ("rollout", "rendering", "simulation", "action_gradient", "regression", "critic")
 WARM_UP = 5
 """Iterations that are not counted; on CUDA the fourth records graphs."""
 
@@ -64,10 +62,6 @@ def measure(args: argparse.Namespace, task: str, num_envs: int | None) -> dict[s
                 seconds.append(time.perf_counter() - began)
                 rows.append(metrics)
         env.close()
-    phases = {
-        name: statistics.median(row.get(f"seconds_{name}") or 0 for row in rows) for name in PHASES
-    }
-    phases["rollout"] -= phases["rendering"] + phases["simulation"]
     steps = learner_config.num_envs * learner_config.horizon
     return {
         "task": task,
@@ -79,7 +73,7 @@ def measure(args: argparse.Namespace, task: str, num_envs: int | None) -> dict[s
         "device": str(learner.device),
         "threads": threads,
         "seconds": round(statistics.median(seconds), 4),
-        **{f"seconds_{name}": round(value, 4) for name, value in phases.items()},
+        **phase_medians(rows),
         "steps_per_s": round(steps / statistics.median(seconds)),
         "peak_memory_mb": round(peak_memory_mb(learner.device)),
     }

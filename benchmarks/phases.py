@@ -3,8 +3,7 @@
     python benchmarks/phases.py runs/before runs/after --save benchmarks/results/before-after.json
 
 One row per run, made by any version: seconds of an iteration and of its phases, environment steps a
-second, peak memory. Rollout is what remains of its phase after rendering and simulation. The first
-iterations, slow for other reasons, are left out.
+second, peak memory. The first iterations, slow for other reasons, are left out.
 """
 
 import argparse
@@ -14,11 +13,10 @@ from typing import Any
 
 import yaml
 
-from _results import report
+from _results import phase_medians, report
 from dva.runs.metrics import read_metrics
 
 SKIPPED = 10
-PHASES = ("rollout", "rendering", "simulation", "action_gradient", "regression", "critic")
 
 
 def summarize(path: Path) -> dict[str, Any]:
@@ -27,12 +25,6 @@ def summarize(path: Path) -> dict[str, Any]:
     rows = read_metrics(path / "metrics.jsonl")[SKIPPED:]
     times = [row["wall_time"] for row in rows]
     seconds = statistics.median(b - a for a, b in zip(times, times[1:], strict=False))
-    phases = {
-        name: statistics.median(row[f"seconds_{name}"] for row in rows)
-        for name in PHASES
-        if f"seconds_{name}" in rows[0]
-    }
-    phases["rollout"] -= phases["rendering"] + phases["simulation"]
     run = config["config"]
     learner = run["learner"]
     return {
@@ -44,7 +36,7 @@ def summarize(path: Path) -> dict[str, Any]:
         "image_size": learner["image_size"],
         "iterations": len(rows),
         "seconds": round(seconds, 4),
-        **{f"seconds_{name}": round(value, 4) for name, value in phases.items()},
+        **phase_medians(rows),
         "steps_per_s": round(learner["num_envs"] * learner["horizon"] / seconds),
         "peak_memory_mb": round(rows[-1]["peak_memory_mb"]),
     }

@@ -37,7 +37,9 @@ def test_cpu_presets_keep_the_networks(task: str) -> None:
 def test_fast_presets_have_more_environments_and_the_paper_s_networks(task: str) -> None:
     fast, paper = preset("dva", task, "fast"), preset("dva", task, "paper")
     assert fast.num_envs >= 4 * paper.num_envs and fast.actor_hidden == paper.actor_hidden
-    assert fast.image_size == paper.image_size
+    assert fast.image_size == paper.image_size and fast.horizon <= paper.horizon
+    images = fast.iterations * fast.num_envs * fast.horizon
+    assert 1e6 < images < 1e8
     assert preset("shac", task, "fast").num_envs == fast.num_envs
 
 

@@ -97,14 +97,15 @@ def test_a_recorded_learner_is_saved_and_loaded() -> None:
 
 
 def test_training_goes_on_where_recording_fails() -> None:
-    class Broken:
+    class Broken(Tape):
         count = 0
 
         def record(self, function: Any) -> Any:
+            result = super().record(function)
             self.count += 1
-            if self.count == 3:  # when rollout and action gradient have been recorded
-                raise RuntimeError("out of luck")
-            return function(), lambda: None
+            if self.count == 3:  # rollout and action gradient are recorded, the actor is improved
+                raise RuntimeError("out of luck") from ValueError("no room")
+            return result
 
     plain, recorded = both(lambda: point_mass("pixels"), DVA, DvaConfig)
     record_with(recorded, Broken())
@@ -114,6 +115,33 @@ def test_training_goes_on_where_recording_fails() -> None:
     assert found == expected
 
 
+def test_what_reads_the_device_is_not_recorded() -> None:
+    class Reading(PointMass):
+        def step(self, action: torch.Tensor) -> Any:
+            assert action.sum().item() < 1e6
+            return super().step(action)
+
+    env, values = Reading(), point_mass("state")[1]
+    learner = DVA(env, DvaConfig(**values, **SMALL), seed=3)
+    record_with(learner, Tape())
+    with pytest.warns(UserWarning, match="reads the device"):
+        rows = train(learner)
+    assert rows == train(DVA(point_mass("state")[0], DvaConfig(**values, **SMALL), seed=3))
+
+
+def test_an_environment_that_was_moved_is_recorded_anew() -> None:
+    plain, recorded = both(lambda: hopper("state"), DVA, DvaConfig)
+    for learner in (plain, recorded):
+        train(learner, 5)
+        state = learner.env.state_dict()
+        learner.env.reset()
+        learner.env.load_state_dict(state)
+        learner.env.set_state(*learner.env.get_state())  # type: ignore[attr-defined]
+    assert recorded._places is not None and recorded._places.left
+    assert train(recorded) == train(plain)
+    assert recorded._places is not None and not recorded._places.left
+
+
 def test_blocks_replay_what_they_recorded() -> None:
     blocks, total = Blocks(Tape()), torch.zeros(())
     results = [blocks("add", lambda x: total.add_(1.0) * x, torch.tensor(2.0)) for _ in range(3)]
@@ -121,8 +149,12 @@ def test_blocks_replay_what_they_recorded() -> None:
     assert [result.item() for result in results] == [6.0, 6.0, 6.0]  # one tensor
 
 
-def test_plain_environments_are_not_recorded() -> None:
-    env, values = hopper("state")
+def test_only_steps_on_the_device_alone_are_recorded() -> None:
+    env, _ = hopper("state")
+    assert env.recordable
     env.nan_guard = True
     assert not env.recordable
-    assert not DVA(env, DvaConfig(**values, **SMALL))._cuda_graphs
+    camera = hopper("pixels")[0]._camera
+    assert camera is not None
+    other, _ = hopper("pixels", camera=camera)
+    assert not other.recordable  # who knows what a camera of one's own does

@@ -40,7 +40,8 @@ class DVA(Learner):
         env: as for `Learner`.
         config: hyperparameters.
         seed, threads, cuda_graphs: as for `Learner`.
-        action_gradient: estimator of dL/da; the adjoint of a differentiable simulator unless given.
+        action_gradient: estimator of dL/da; the adjoint of a differentiable simulator unless given,
+            and recorded as a CUDA graph only then.
 
     Raises:
         ValueError: environment and config disagree.
@@ -57,6 +58,8 @@ class DVA(Learner):
         threads: int | None = None,
         cuda_graphs: bool = True,
     ) -> None:
+        # Another estimator may count in Python what a graph would not.
+        cuda_graphs = cuda_graphs and action_gradient is adjoint_action_gradient
         super().__init__(env, config, seed, threads, cuda_graphs)
         self.action_gradient = action_gradient
         self.micro_batch = self._choose_micro_batch()

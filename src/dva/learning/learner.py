@@ -95,7 +95,8 @@ class Learner:
         self.blocks = Blocks()
         """Runs the blocks of `train_once`."""
         self._observation: Observation | None = None
-        self._cuda_graphs = cuda_graphs and self.device.type == "cuda" and recordable(env)
+        on_cuda = self.device.type == "cuda" and threads is None
+        self._cuda_graphs = cuda_graphs and on_cuda and recordable(env)
         self._places: Places | None = None
         self._since_start = 0
         """Iterations since the learner was made or loaded."""
@@ -115,6 +116,8 @@ class Learner:
         self.critic_optimizer.set_learning_rate(
             self._learning_rate(self.config.critic_learning_rate)
         )
+        if self._places is not None and self._places.left:
+            self._forget_recording()
         if self._cuda_graphs and self._places is None and self._since_start >= _WARM_UP:
             rollout, metrics = self._record(timer)
         else:
@@ -228,17 +231,23 @@ class Learner:
         before = self.state_dict()
         self._places = Places(self.env, self._present_observation())
         self.blocks = Blocks(self._new_recorder())
+        failure = ""
         try:
             return self.train_once(timer)
         except RuntimeError as error:
-            warnings.warn(
-                f"CUDA graphs could not record an iteration ({error}); training goes on without "
-                "them, more slowly. --no-cuda-graphs avoids the attempt.",
-                stacklevel=3,
-            )
-            self._cuda_graphs = False
-            self.load_state_dict(before)
-            return self.train_once(timer)
+            failure = " ".join(str(e) for e in (error.__context__, error) if e is not None)
+        # Beyond the except block, which keeps what has failed and its memory.
+        warnings.warn(
+            f"CUDA graphs could not record an iteration ({failure}); training goes on without "
+            "them, more slowly. --no-cuda-graphs avoids the attempt.",
+            stacklevel=3,
+        )
+        self._cuda_graphs = False
+        self.load_state_dict(before)
+        return self.train_once(timer)
+
+    def _forget_recording(self) -> None:
+        self.blocks, self._places, self._since_start = Blocks(), None, 0
 
     def _new_recorder(self) -> Recorder:
         generators = [self.noise_generator, self.shuffle_generator]
@@ -302,8 +311,7 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restores what `state_dict` returned, for the same config."""
-        # What was recorded reads other memory.
-        self.blocks, self._places, self._since_start = Blocks(), None, 0
+        self._forget_recording()  # it reads other memory
         self.load_policy_state(state)
         for name in ("critic", "target_critic", "actor_optimizer", "critic_optimizer", "env"):
             getattr(self, name).load_state_dict(strip_prefix(name, state))

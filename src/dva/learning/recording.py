@@ -5,7 +5,9 @@ moments, statistics and random generators are changed in place, learning rates a
 one iteration hands to the next lies in fixed `Places`.
 """
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -41,7 +43,7 @@ class CudaRecorder:
     """
 
     def __init__(self, device: torch.device, generators: Sequence[torch.Generator]) -> None:
-        self._generators = generators
+        self._device, self._generators = device, generators
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream(device)
 
@@ -51,12 +53,31 @@ class CudaRecorder:
         for generator in self._generators:
             graph.register_generator_state(generator)
         # autograd's own thread may allocate meanwhile
-        with torch.cuda.graph(
-            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+        with (
+            _undisturbed(self._device),
+            torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            ),
         ):
             result = function()
         graph.replay()
         return result, graph.replay
+
+
+@contextmanager
+def _undisturbed(device: torch.device) -> Iterator[None]:
+    """Keeps Python from collecting garbage, whose release may touch the device, and leaves torch on
+    the stream where it was, which it forgets if recording fails."""
+    stream = torch.cuda.current_stream(device)
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        torch.cuda.set_stream(stream)
+        if collecting:
+            gc.enable()
 
 
 class Blocks:
@@ -99,9 +120,17 @@ class Places:
 
     def __init__(self, env: Any, observation: Observation) -> None:
         self._env = env
+        self._generator = env.generator
         self._state = _clones(env.tensors())
         self._observation = _clones(observation)
         env.put_tensors(self._state)  # lets go of the last rollout's graph
+
+    @property
+    def left(self) -> bool:
+        """Whether somebody has reset or loaded the environment, which is then elsewhere."""
+        present = self._env.tensors()
+        here = all(present[name] is place for name, place in self._state.items())
+        return not here or self._env.generator is not self._generator
 
     def leave(self) -> Observation:
         """Gives the environment a copy of its state to go on from, and one of the observation.
@@ -114,19 +143,20 @@ class Places:
     def keep(self, observation: Observation) -> Observation:
         """Writes the environment's state and the present observation into their places."""
         for name, value in self._env.tensors().items():
-            self._state[name].copy_(value)
+            self._state[name].copy_(value.detach())
         self._env.put_tensors(self._state)
         for name, value in observation.items():
-            self._observation[name].copy_(value)
+            self._observation[name].copy_(value.detach())
         return self._observation
 
 
 def recordable(env: Environment) -> bool:
     """Tells whether an environment's steps can be recorded.
 
-    It says so by an attribute "recordable" (no step waits for the device), and then has
-    `generator`, the only source of its randomness, and `tensors()` and `put_tensors(tensors)`,
-    which give and take its state's tensors themselves, by name.
+    It says so by an attribute "recordable": a step is nothing but work on the device, which waits
+    for nothing and keeps no count in Python. It then has `generator`, the only source of its
+    randomness, and `tensors()` and `put_tensors(tensors)`, which give and take its state's tensors
+    themselves, by name.
     """
     return bool(getattr(env, "recordable", False))
 

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,28 +25,38 @@ class Program:
 
     def __init__(self, device: Any, launches: Iterator[dict[str, Any]], capture: bool = True):
         self._device = device
-        self._launches = list(launches)
         self._graph: Any = None
+        self._commands: list[Any] = []
+        self._launches = list(launches)
         if capture:
-            with _CAPTURING, wp.ScopedCapture(device=device, force_module_load=False) as scope:
-                for launch in self._launches:
-                    wp.launch(**launch, device=device)
+            # torch's default stream cannot be captured: a stream of its own is used on CUDA
+            stream = wp.Stream(device) if device.is_cuda else None
+            with (
+                _CAPTURING,
+                wp.ScopedCapture(device=device, stream=stream, force_module_load=False) as scope,
+            ):
+                self._launch(stream)
             self._graph = scope.graph
+        else:
+            self._commands = [
+                wp.launch(**launch, device=device, record_cmd=True) for launch in self._launches
+            ]
+        if not device.is_cuda:
+            self._launches.clear()
 
     def run(self, stream: Any = None) -> None:
         """Replays the launches, on a CUDA stream where one is given."""
-        recorded = self._device.is_cuda and torch.cuda.is_current_stream_capturing()
-        if self._graph is not None and not recorded:
+        if self._graph is None:
+            for command in self._commands:
+                command.launch(stream) if stream else command.launch()
+        elif self._device.is_cuda and torch.cuda.is_current_stream_capturing():
+            self._launch(stream)
+        else:
             wp.capture_launch(self._graph, stream=stream)
-            return
-        for command in self._commands:
-            command.launch(stream) if stream else command.launch()
 
-    @cached_property
-    def _commands(self) -> list[Any]:
-        return [
-            wp.launch(**launch, device=self._device, record_cmd=True) for launch in self._launches
-        ]
+    def _launch(self, stream: Any) -> None:
+        for launch in self._launches:
+            wp.launch(**launch, device=self._device, stream=stream)
 
 
 class _Binder:

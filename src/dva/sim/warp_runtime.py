@@ -37,8 +37,8 @@ def indexed_device(device: str | torch.device) -> torch.device:
 def run_side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
     """Runs jobs on the threads that the process keeps for this, the first on the caller's.
 
-    A Warp launch on a CPU uses one core and lets other Python threads run meanwhile. Whether torch
-    records a graph is as in the caller's thread.
+    A Warp launch on a CPU uses one core and lets other Python threads run meanwhile. Gradients are
+    recorded in all threads or in none, as in the caller's.
     """
     grad = torch.is_grad_enabled()
     pending = [_pool().submit(_run, job, grad) for job in jobs[1:]]

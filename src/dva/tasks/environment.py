@@ -90,6 +90,7 @@ class VectorEnv:
             threads=threads,
             capture=capture,
         )
+        self._own_parts = simulator is None and isinstance(camera, str)
         self.pixel_gradient = pixel_gradient and pixels
         _check_camera(camera, pixel_gradient)
         self._camera: CameraProtocol | None = None
@@ -343,8 +344,8 @@ class VectorEnv:
 
     @property
     def recordable(self) -> bool:
-        """Whether no step waits for the device, so that a CUDA graph can hold it."""
-        return not self._may_look and not self.nan_guard
+        """Whether a step is work on the device alone, so that a CUDA graph can hold it."""
+        return self._own_parts and not self._may_look and not self.nan_guard
 
     @property
     def generator(self) -> torch.Generator:
