@@ -1,7 +1,8 @@
-"""Table 1: seconds of the backward pass of one iteration, by three routes in one run.
+"""Table 1: seconds of the backward pass of one iteration, by several routes in one run.
 
-D.Va, visual SHAC, and D.Va in one graph as the paper computes it, on the same camera, networks and
-physics. D.Va's backward pass includes the second forward pass of its images.
+D.Va, with much and with little memory, visual SHAC, and D.Va in one graph as the paper computes it,
+on the same camera, networks and physics. D.Va's backward pass includes the second forward pass of
+its images.
 
 Source: D.Va, Table 1.
 """
@@ -11,7 +12,7 @@ import statistics
 from typing import Any
 
 from dva.studies.report import StudyConfig, new_figure
-from dva.studies.routes import LABELS, ROUTES, new_route
+from dva.studies.routes import LABELS, ROUTES, draw_bars, new_route
 
 __all__ = ["Config", "draw", "measure", "summary"]
 
@@ -26,7 +27,7 @@ PAPER = {
 
 @dataclasses.dataclass
 class Config(StudyConfig):
-    """Time the backward pass by three routes (Table 1)."""
+    """Time the backward pass by several routes (Table 1)."""
 
     tasks: tuple[str, ...] = ("cartpole", "hopper", "ant", "humanoid")
     """Tasks to time."""
@@ -71,16 +72,10 @@ def measure(config: Config) -> dict[str, Any]:
 
 
 def draw(result: dict[str, Any]) -> Any:
-    """Draws bars: three routes for each task."""
+    """Draws the seconds of every route for each task."""
     figure, axes = new_figure(1)
-    tasks = list(dict.fromkeys(row["task"] for row in result["rows"]))
-    for index, route in enumerate(ROUTES):
-        heights = [row["backward_s"] for row in result["rows"] if row["route"] == route]
-        places = [place + 0.27 * (index - 1) for place in range(len(tasks))]
-        axes[0, 0].bar(places, heights, width=0.25, label=LABELS[route])
-    axes[0, 0].set_xticks(range(len(tasks)), tasks)
+    draw_bars(axes[0, 0], result["rows"], "backward_s")
     axes[0, 0].set_ylabel("backward pass of one iteration (s)")
-    axes[0, 0].legend(fontsize=7)
     return figure
 
 

@@ -1,11 +1,11 @@
-"""Figure 10: peak memory of one iteration, by three routes, and how it grows.
+"""Figure 10: peak memory of one iteration, by several routes, and how it grows.
 
 It grows with the horizon, the size of the images and the number of geoms, which are spheres added
 to the robot that touch and weigh nothing.
 
-Each case runs in a process of its own. On a CPU the figure is the growth of the process from just
-before its first rollout to the peak of two iterations (Linux only); on CUDA it is the peak that
-torch allocated beyond that point.
+Each case runs in a process of its own, in which a tiny iteration has loaded the code. On a CPU the
+figure is the growth of the process from there to the peak of two iterations (Linux only); on CUDA
+it is the peak that torch allocated beyond that point.
 
 Source: D.Va, Figure 10.
 """
@@ -28,7 +28,7 @@ from dva import tasks
 from dva.runs.config import resolve_device
 from dva.runs.errors import UsageError
 from dva.studies.report import StudyConfig, new_figure
-from dva.studies.routes import LABELS, ROUTES, new_route
+from dva.studies.routes import LABELS, ROUTES, draw_bars, new_route
 from dva.tasks import Task
 
 __all__ = ["Config", "draw", "measure", "measure_case", "summary"]
@@ -40,7 +40,7 @@ SWEEPS = {"horizon": "horizon", "image size": "image_size", "geoms": "added_geom
 
 @dataclasses.dataclass
 class Config(StudyConfig):
-    """Measure peak memory by three routes, over image size, horizon and geoms (Figure 10)."""
+    """Measure peak memory by several routes, over image size, horizon and geoms (Figure 10)."""
 
     tasks: tuple[str, ...] = ("cartpole", "hopper", "ant", "humanoid")
     """Tasks to measure."""
@@ -174,25 +174,20 @@ def _resident(name: str) -> int:
 def draw(result: dict[str, Any]) -> Any:
     """Draws bars over tasks, and lines over horizon, image size and geoms."""
     figure, axes = new_figure(4)
-    tasks = [row for row in result["rows"] if row["sweep"] == "task"]
-    names = list(dict.fromkeys(row["task"] for row in tasks))
-    for index, route in enumerate(ROUTES):
-        heights = [row["peak_mb"] for row in tasks if row["route"] == route]
-        places = [place + 0.27 * (index - 1) for place in range(len(names))]
-        axes[0, 0].bar(places, heights, width=0.25, label=LABELS[route])
-        for panel, (sweep, key) in enumerate(SWEEPS.items(), start=1):
+    draw_bars(axes[0, 0], [row for row in result["rows"] if row["sweep"] == "task"], "peak_mb")
+    for panel, (sweep, key) in enumerate(SWEEPS.items(), start=1):
+        for route in ROUTES:
             points = [
                 (row[key], row["peak_mb"])
                 for row in result["rows"]
                 if row["sweep"] == sweep and row["route"] == route
             ]
             axes[0, panel].plot(*zip(*points, strict=True), "o-", label=LABELS[route])
-            axes[0, panel].set_xlabel(key.replace("_", " "))
-    axes[0, 0].set_xticks(range(len(names)), names)
+        axes[0, panel].set_xlabel(key.replace("_", " "))
+        axes[0, panel].legend(fontsize=7)
     for one in axes.flat:
         one.set_ylim(bottom=0.0)
         one.set_ylabel("peak memory of an iteration (MB)")
-        one.legend(fontsize=7)
     return figure
 
 
@@ -204,7 +199,7 @@ def summary(result: dict[str, Any]) -> list[str]:
         size = [row[name] for name in ("num_envs", "horizon", "image_size", "added_geoms")]
         seen.setdefault((row["sweep"], row["task"], *size), {})[row["route"]] = row["peak_mb"]
     for (sweep, task, n, h, size, geoms), peaks in seen.items():
-        ratio = peaks["visual-shac"] / peaks["dva"]
+        ratio, lean = (peaks["visual-shac"] / peaks[name] for name in ("dva", "dva-lean"))
         text = ", ".join(f"{LABELS[route]} {peaks[route]:.0f} MB" for route in ROUTES)
         lines.append(
             f"{sweep:10} {task:9} N {n} h {h} {size} px +{geoms} geoms: {text} ({ratio:.1f} x)"

@@ -1,4 +1,4 @@
-"""The three routes to a policy gradient from pixels that Table 1 and Figure 10 compare."""
+"""The routes to a policy gradient from pixels that Table 1 and Figure 10 compare."""
 
 import time
 from collections.abc import Callable
@@ -15,10 +15,13 @@ from dva.runs.config import default_config
 from dva.runs.threads import lanes
 from dva.studies.setup import new_learner
 
-__all__ = ["LABELS", "ROUTES", "new_route"]
+__all__ = ["LABELS", "ROUTES", "draw_bars", "new_route"]
 
+LEAN_BUDGET = 4.0
+"""Memory for the activations of the lean route, MB."""
 LABELS = {
     "dva": "D.Va",
+    "dva-lean": f"D.Va, {LEAN_BUDGET:g} MB of activations",
     "one-graph": "D.Va in one graph",
     "visual-shac": "visual SHAC",
 }
@@ -30,7 +33,8 @@ def new_route(
 ) -> Callable[[], tuple[float, float]]:
     """Prepares one route on the differentiable camera.
 
-    "dva" makes the action gradient and then the regression, as `DVA` trains; "one-graph" keeps the
+    "dva" makes the action gradient and then the regression, as `DVA` trains; "dva-lean" does so in
+    pieces of a few images, by `--memory-budget`; "one-graph" keeps the
     graph of policy and physics over the whole rollout and cuts observations; "visual-shac" does not
     cut them.
 
@@ -39,8 +43,10 @@ def new_route(
         returns the seconds of both: backward is all that comes after the rollout, for D.Va with the
         second forward pass of its images.
     """
-    algo = "dva" if route == "dva" else "shac"
+    algo = "dva" if route in ("dva", "dva-lean") else "shac"
     changes = {"observe": "pixels", "camera": "differentiable", **changes}
+    if route == "dva-lean":
+        changes["memory_budget"] = LEAN_BUDGET
     # D.Va shares a CPU's cores by environments, the others inside torch's operations.
     config = default_config(task, algo, "paper", device=device, **changes)
     with lanes(config) as threads:
@@ -99,3 +105,16 @@ def _now(learner: Learner) -> float:
     if learner.device.type == "cuda":
         torch.cuda.synchronize(learner.device)
     return time.perf_counter()
+
+
+def draw_bars(panel: Any, rows: list[dict[str, Any]], field: str) -> None:
+    """Draws a field of the rows: the routes side by side for each task."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    width = 0.8 / len(ROUTES)
+    for index, route in enumerate(ROUTES):
+        heights = [row[field] for row in rows if row["route"] == route]
+        offset = width * (index - (len(ROUTES) - 1) / 2)
+        places = [place + offset for place in range(len(tasks))]
+        panel.bar(places, heights, width=0.9 * width, label=LABELS[route])
+    panel.set_xticks(range(len(tasks)), tasks)
+    panel.legend(fontsize=7)
