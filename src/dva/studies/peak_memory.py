@@ -25,6 +25,7 @@ from xml.etree import ElementTree
 import torch
 
 from dva import tasks
+from dva.learning import preset
 from dva.runs.config import resolve_device
 from dva.runs.errors import UsageError
 from dva.studies.report import StudyConfig, new_figure
@@ -120,7 +121,15 @@ def measure_case(
     """Measures one case in this process."""
     with tempfile.TemporaryDirectory() as folder:
         name = _decorated(tasks.get(task), added_geoms, Path(folder)) if added_geoms else task
-        changes = {"state_storage": state_storage, **size}
+        # the decorated task's networks are those of the task
+        networks = preset("dva", task)
+        changes: dict[str, Any] = {
+            "state_storage": state_storage,
+            "trunk_size": networks.trunk_size,
+            "actor_hidden": networks.actor_hidden,
+            "critic_hidden": networks.critic_hidden,
+            **size,
+        }
         small = {"num_envs": 2, "horizon": 2}
         new_route(route, name, seed, device, **{**changes, **small})()
         run = new_route(route, name, seed, device, **changes)
