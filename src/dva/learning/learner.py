@@ -15,7 +15,7 @@ from dva.learning.environment import Environment, Observation
 from dva.learning.episodes import EpisodeHistory
 from dva.learning.optimizer import ClippedAdam, linear_learning_rate
 from dva.learning.recording import Blocks, CudaRecorder, Places, Recorder, recordable
-from dva.learning.returns import td_lambda_targets
+from dva.learning.returns import horizon_loss, td_lambda_targets
 from dva.learning.rollout import Rollout, collect_rollout
 from dva.learning.state import add_prefix, strip_prefix
 from dva.learning.timing import PhaseTimer
@@ -192,6 +192,16 @@ class Learner:
     def target_value(self, states: Tensor) -> Tensor:
         """Values states (..., O), not normalised, by the target critic: (...)."""
         return self.target_critic(self.horizon_normalizer(states))
+
+    def actor_loss(self, rollout: Rollout) -> Tensor:
+        """Computes each environment's share of the actor loss (N,), with the rollout's graph."""
+        return horizon_loss(
+            rollout.rewards,
+            self.target_value(rollout.next_states),
+            rollout.terminated,
+            rollout.truncated,
+            self.config.discount,
+        )
 
     def fit_critic(self, rollout: Rollout) -> dict[str, Tensor]:
         """Fits the critic to TD(lambda) targets and moves its target; returns metrics."""

@@ -13,7 +13,6 @@ from torch import Tensor
 from dva.learning.config import ShacConfig
 from dva.learning.environment import Environment, Observation
 from dva.learning.learner import Learner
-from dva.learning.returns import horizon_loss
 from dva.learning.rollout import Rollout
 from dva.learning.timing import PhaseTimer
 
@@ -78,13 +77,7 @@ class SHAC(Learner):
     def _improve_actor(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Differentiates the actor loss and updates; gives the loss (N,), the gradient's norm and
         whether the update was skipped, and the environments left out, bool (N,)."""
-        loss = horizon_loss(
-            rollout.rewards,
-            self.target_value(rollout.next_states),
-            rollout.terminated,
-            rollout.truncated,
-            self.config.discount,
-        )
+        loss = self.actor_loss(rollout)
         self.actor_optimizer.zero_grad()
         self._dropped = torch.zeros_like(self._dropped)
         loss.sum().backward()

@@ -8,6 +8,8 @@ from numbers import Integral
 
 import torch
 
+from dva.sim import split_environments
+
 __all__ = ["at_least_one", "image_size", "shards"]
 
 
@@ -61,6 +63,4 @@ def shards(num_envs: int, threads: int | None, device: torch.device) -> list[sli
     """
     if threads is None:
         threads = torch.get_num_threads() if device.type == "cpu" else 1
-    count = min(at_least_one("threads", threads), num_envs)
-    bounds = [num_envs * i // count for i in range(count + 1)]
-    return [slice(start, stop) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    return split_environments(num_envs, at_least_one("threads", threads))

@@ -13,7 +13,12 @@ from dva.sim.model import FREE, PRISMATIC, REVOLUTE, Model
 from dva.sim.poses import LinkPoses
 from dva.sim.schedule import Program
 from dva.sim.simulator import Simulator, StateStorage
-from dva.sim.warp_runtime import indexed_device, run_side_by_side, start_warp
+from dva.sim.warp_runtime import (
+    indexed_device,
+    run_side_by_side,
+    split_environments,
+    start_warp,
+)
 
 __all__ = [
     "FREE",
@@ -27,6 +32,7 @@ __all__ = [
     "indexed_device",
     "load_model",
     "run_side_by_side",
+    "split_environments",
     "start_warp",
     "to_mujoco",
 ]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import warp as wp
 from torch.autograd.function import once_differentiable
@@ -13,7 +12,12 @@ from dva.sim.kernels import build_kernels
 from dva.sim.model import Model
 from dva.sim.quaternions import multiply, rotate
 from dva.sim.schedule import Program, backward_program, forward_program, pose_program
-from dva.sim.warp_runtime import indexed_device, run_side_by_side, start_warp
+from dva.sim.warp_runtime import (
+    indexed_device,
+    run_side_by_side,
+    split_environments,
+    start_warp,
+)
 from dva.sim.workspace import StepSize, Workspace, model_arguments, origin_coordinates
 
 __all__ = ["Simulator", "StateStorage"]
@@ -78,11 +82,8 @@ class Simulator:
         self.step_size = StepSize(control_dt, substeps, mass_matrix_interval or substeps)
         self.state_storage, self.capture = state_storage, capture
         threads = 1 if self.device.type == "cuda" else (threads or torch.get_num_threads())
-        self.threads = min(threads, num_envs)
-        bounds = np.linspace(0, num_envs, self.threads + 1).astype(int)
-        self._shards = [
-            _Shard(self, slice(int(a), int(b))) for a, b in zip(bounds, bounds[1:], strict=False)
-        ]
+        self._shards = [_Shard(self, envs) for envs in split_environments(num_envs, threads)]
+        self.threads = len(self._shards)
         point, carriers = origin_coordinates(model)
         self._origin_point = torch.tensor(point, dtype=dtype, device=self.device)
         self._origin_carriers = [

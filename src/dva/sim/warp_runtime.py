@@ -9,7 +9,7 @@ from functools import cache
 import torch
 import warp as wp
 
-__all__ = ["indexed_device", "run_side_by_side", "start_warp"]
+__all__ = ["indexed_device", "run_side_by_side", "split_environments", "start_warp"]
 
 
 def start_warp() -> None:
@@ -32,6 +32,14 @@ def indexed_device(device: str | torch.device) -> torch.device:
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return device
+
+
+def split_environments(num_envs: int, parts: int) -> list[slice]:
+    """Divides environments into contiguous parts of nearly equal size, at most as many as there are
+    environments."""
+    parts = min(parts, num_envs)
+    bounds = [num_envs * i // parts for i in range(parts + 1)]
+    return [slice(start, stop) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
 
 
 def run_side_by_side(jobs: Sequence[Callable[[], None]]) -> None:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from dva.learning import DVA, Learner
 from dva.learning.environment import Observation
-from dva.learning.returns import horizon_loss
 from dva.learning.rollout import Rollout
 from dva.runs.config import default_config
 from dva.runs.threads import lanes
@@ -89,14 +88,7 @@ def _one_graph(learner: Learner, route: str) -> Steps:
         return mean + log_std.exp() * noise, noise
 
     def backward(rollout: Rollout) -> None:
-        loss = horizon_loss(
-            rollout.rewards,
-            learner.target_value(rollout.next_states),
-            rollout.terminated,
-            rollout.truncated,
-            learner.config.discount,
-        )
-        loss.sum().backward()
+        learner.actor_loss(rollout).sum().backward()
 
     return lambda: learner.collect(sample), backward
 
