@@ -240,9 +240,9 @@ class Learner:
         """Runs an iteration and records its blocks; where that fails, goes on without graphs."""
         before = self.state_dict()
         self._places = Places(self.env, self._present_observation())
-        self.blocks = Blocks(self._new_recorder())
         failure = ""
         try:
+            self.blocks = Blocks(self._new_recorder())
             return self.train_once(timer)
         except RuntimeError as error:
             failure = " ".join(str(e) for e in (error.__context__, error) if e is not None)
