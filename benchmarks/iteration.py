@@ -3,11 +3,14 @@
     python benchmarks/iteration.py hopper --num-envs 16 64
     python benchmarks/iteration.py hopper --preset paper --device cuda --num-envs 64 256 1024 4096
     python benchmarks/iteration.py hopper ant humanoid --preset fast --device cuda
+    python benchmarks/iteration.py hopper --num-envs 1 --image-size 16
 
 One row per task and number of environments: medians over the iterations of the seconds of an
 iteration and of its phases, environment steps per second, and the memory at its peak. On a CPU the
 work is shared as in `dva train`; on CUDA the iterations are recorded as graphs, with rendering and
-simulation inside the rollout, unless --no-cuda-graphs is given.
+simulation inside the rollout, unless --no-cuda-graphs is given. One environment with the smallest
+images shows what an iteration costs that does not depend on the work: Python, and torch's and
+Warp's cost per operation.
 """
 
 import argparse
@@ -33,7 +36,8 @@ WARM_UP = 5
 
 def measure(args: argparse.Namespace, task: str, num_envs: int | None) -> dict[str, Any]:
     """Trains for some iterations and gives one row of the table."""
-    changes = {} if args.horizon is None else {"horizon": args.horizon}
+    asked = {"horizon": args.horizon, "image_size": args.image_size}
+    changes = {name: value for name, value in asked.items() if value is not None}
     config = default_config(
         task,
         args.algo,
@@ -92,6 +96,7 @@ def main() -> None:
     parser.add_argument("--preset", help="default: the device's")
     parser.add_argument("--num-envs", type=int, nargs="+", help="default: the preset's")
     parser.add_argument("--horizon", type=int, help="default: the preset's")
+    parser.add_argument("--image-size", type=int, help="default: the preset's")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, help="CPU threads; default: one for each core")
     parser.add_argument("--cuda-graphs", action=argparse.BooleanOptionalAction, default=True)

@@ -48,6 +48,15 @@ def test_nonfinite_gradient_changes_nothing() -> None:
         assert torch.equal(value, state[name]), name
 
 
+def test_a_missing_gradient_is_an_error() -> None:
+    parameter = parameter_with([1.0])
+    optimizer = ClippedAdam([parameter, nn.Parameter(torch.ones(1))], (0.7, 0.95), 1.0)
+    with pytest.raises(RuntimeError, match="no gradient"):
+        optimizer.step()
+    optimizer.zero_grad()
+    assert parameter.grad is None
+
+
 def test_critic_fit_leaves_nonfinite_samples_out() -> None:
     torch.manual_seed(0)
     states, targets = torch.randn(40, 3), torch.randn(40)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dva.learning.optimizer import ClippedAdam
 
@@ -17,7 +18,7 @@ def fit_critic(
     minibatches: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Regresses the critic onto its targets; samples with a non-finite number are left out.
+    """Regresses the critic onto its targets; samples with a non-finite number count as met.
 
     Args:
         critic: maps normalised states (B, O) to values (B,).
@@ -37,6 +38,7 @@ def fit_critic(
     valid = torch.isfinite(states).all(-1) & torch.isfinite(targets)
     states = torch.where(valid[:, None], states, 0.0)
     targets = torch.where(valid, targets, 0.0)
+    weights = valid.float()
     skipped = torch.zeros((), device=states.device)
     losses: list[Tensor] = []
     norms: list[Tensor] = []
@@ -45,9 +47,7 @@ def fit_critic(
         # A permutation, made by operations that a CUDA graph can hold.
         order = torch.rand(states.shape[0], generator=generator, device=states.device).argsort()
         for batch in order.tensor_split(minibatches):
-            weight = valid[batch].float()
-            errors = (critic(states[batch]) - targets[batch]).square()
-            loss = (errors * weight).sum() / weight.sum().clamp(min=1.0)
+            loss = F.mse_loss(critic(states[batch]) * weights[batch], targets[batch])
             gradients = torch.autograd.grad(loss, optimizer.parameters)
             for parameter, gradient in zip(optimizer.parameters, gradients, strict=True):
                 parameter.grad = gradient

@@ -36,13 +36,14 @@ class FrameBuffer:
         )
         stacked = pixels.reshape(num_envs, frame_stack, 3, height, width)
         self.frames[:frame_stack] = stacked.transpose(0, 1)
-        # Row of `frames`, flattened over (slot, environment), of every frame of every observation.
-        self._environments = torch.arange(num_envs, device=pixels.device)
-        self._offsets = torch.arange(frame_stack, device=pixels.device)
+        # Row of `frames`, flattened over (slot, environment), of every frame of every observation,
+        # and of the episode's first frame.
+        rows = torch.arange(slots * num_envs, device=pixels.device).view(slots, num_envs)
+        self._rows = rows
         self._index = torch.empty(
             (horizon + 1, num_envs, frame_stack), dtype=torch.int64, device=pixels.device
         )
-        self._first_slot = torch.zeros(num_envs, dtype=torch.int64, device=pixels.device)
+        self._first_row = rows[0]
         self._write_index(0)
 
     def append(self, step: int, frame: Tensor, new_episode: Tensor) -> None:
@@ -55,7 +56,7 @@ class FrameBuffer:
         """
         slot = self.frame_stack - 1 + step
         self.frames[slot] = frame
-        self._first_slot = torch.where(new_episode, slot, self._first_slot)
+        self._first_row = torch.where(new_episode, self._rows[slot], self._first_row)
         self._write_index(step)
 
     def observations(self, start: int, stop: int) -> Tensor:
@@ -72,5 +73,5 @@ class FrameBuffer:
         return self.observations(step * self.num_envs, (step + 1) * self.num_envs)
 
     def _write_index(self, step: int) -> None:
-        slots = torch.maximum(step + self._offsets, self._first_slot[:, None])
-        self._index[step] = slots * self.num_envs + self._environments[:, None]
+        rows = self._rows[step : step + self.frame_stack].T
+        torch.maximum(rows, self._first_row[:, None], out=self._index[step])

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 __all__ = ["ClippedAdam", "linear_learning_rate"]
 
@@ -28,17 +29,16 @@ class ClippedAdam:
         self, parameters: Iterable[nn.Parameter], betas: tuple[float, float], max_norm: float
     ) -> None:
         self.parameters = list(parameters)
+        self.betas = betas
         self.max_norm = max_norm
         device = self.parameters[0].device
         # On the device, so that a recorded update reads the rate of its iteration.
         self._rate = torch.zeros((), device=device)
-        self._adam = torch.optim.Adam(
-            self.parameters,
-            lr=self._rate,
-            betas=betas,
-            fused=True,
-            capturable=device.type == "cuda",
-        )
+        self._state = {
+            "step": [torch.zeros((), device=device) for _ in self.parameters],
+            "exp_avg": [torch.zeros_like(p, requires_grad=False) for p in self.parameters],
+            "exp_avg_sq": [torch.zeros_like(p, requires_grad=False) for p in self.parameters],
+        }
 
     def set_learning_rate(self, rate: float) -> None:
         """Sets the rate of the updates that follow, 0 before the first call."""
@@ -46,35 +46,56 @@ class ClippedAdam:
 
     def zero_grad(self) -> None:
         """Drops the gradients."""
-        self._adam.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
 
+    @torch.no_grad()
     def step(self) -> tuple[Tensor, Tensor]:
         """Clips the gradient and updates the parameters.
 
         Returns:
             The norm before clipping, and 1.0 where the update was skipped, both (), on the device.
+
+        Raises:
+            RuntimeError: a parameter has no gradient.
         """
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if len(gradients) < len(self.parameters):
+            raise RuntimeError("A parameter has no gradient. Compute all of them before step().")
+        norm = nn.utils.get_total_norm(gradients)
         skipped = (~torch.isfinite(norm)).float()
-        # The fused kernel's own switch, made for mixed precision: parameters, moments and step
-        # count stay as they are.
-        self._adam.found_inf = skipped  # type: ignore[attr-defined]
-        self._adam.grad_scale = None  # type: ignore[attr-defined]
-        self._adam.step()
+        # The fused kernel's own switches, made for mixed precision: it divides gradients by one
+        # number, and by the other leaves parameters, moments and step count as they are.
+        adam(
+            [*self.parameters],
+            gradients,
+            self._state["exp_avg"],
+            self._state["exp_avg_sq"],
+            [],
+            self._state["step"],
+            fused=True,
+            grad_scale=((norm + 1e-6) / self.max_norm).clamp(min=1.0),
+            found_inf=skipped,
+            amsgrad=False,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            lr=self._rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
         return norm, skipped
 
     def state_dict(self) -> dict[str, Tensor]:
         """Returns moments and step counts, named "<parameter index>.<entry>"."""
         return {
             f"{index}.{name}": value.detach().clone()
-            for index, parameter in enumerate(self.parameters)
-            for name, value in self._adam.state.get(parameter, {}).items()
+            for name, values in self._state.items()
+            for index, value in enumerate(values)
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restores what `state_dict` returned."""
-        self._adam.state.clear()
         for key, value in state.items():
             index, name = key.split(".")
-            parameter = self.parameters[int(index)]
-            self._adam.state[parameter][name] = value.to(parameter.device).clone()
+            self._state[name][int(index)].copy_(value)

@@ -134,8 +134,10 @@ class Encoder(nn.Module):
             )
         if pixels.dtype == torch.uint8:
             # Pixel - 127.5 needs eight significant bits, which bfloat16 has: the conversion is
-            # exact, and the division by 255 moves into the small weight.
-            x = pixels.to(self.compute_dtype, memory_format=torch.channels_last).sub_(127.5)
+            # exact, and the division by 255 moves into the small weight. Bytes change their order
+            # twice as fast as what they become.
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+            x = pixels.to(self.compute_dtype).sub_(127.5)
         else:
             x = (pixels - 127.5).to(self.compute_dtype, memory_format=torch.channels_last)
         for (weight, bias), stride in zip(converted or self.converted(), STRIDES, strict=True):

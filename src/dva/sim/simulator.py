@@ -18,7 +18,7 @@ from dva.sim.warp_runtime import (
     split_environments,
     start_warp,
 )
-from dva.sim.workspace import StepSize, Workspace, model_arguments, origin_coordinates
+from dva.sim.workspace import StepSize, Workspace, model_arguments, origin_map
 
 __all__ = ["Simulator", "StateStorage"]
 
@@ -84,11 +84,9 @@ class Simulator:
         threads = 1 if self.device.type == "cuda" else (threads or torch.get_num_threads())
         self._shards = [_Shard(self, envs) for envs in split_environments(num_envs, threads)]
         self.threads = len(self._shards)
-        point, carriers = origin_coordinates(model)
+        point, directions = origin_map(model)
         self._origin_point = torch.tensor(point, dtype=dtype, device=self.device)
-        self._origin_carriers = [
-            (c, torch.tensor(axis, dtype=dtype, device=self.device)) for c, axis in carriers
-        ]
+        self._origin_directions = torch.tensor(directions, dtype=dtype, device=self.device)
         self._body_link = torch.tensor(model.body_link, dtype=torch.long, device=self.device)
         self._body_frame = torch.tensor(model.body_frame, dtype=dtype, device=self.device)
 
@@ -159,10 +157,7 @@ class Simulator:
         Returns:
             (N, 3) m.
         """
-        origin = self._origin_point.repeat(len(joint_q), 1)
-        for coordinate, axis in self._origin_carriers:
-            origin += joint_q[:, coordinate, None] * axis
-        return origin
+        return torch.addmm(self._origin_point, joint_q, self._origin_directions)
 
     def _check(self, tensor: torch.Tensor, name: str, width: int) -> None:
         if tensor.shape != (self.num_envs, width):
@@ -183,6 +178,11 @@ class _Recorded:
 
     def __init__(self, shard: "_Shard", adjoint: Workspace | None):
         self.workspace = shard.new_workspace()
+        arrays, actions = self.workspace.arrays, shard.num_actions
+        # A robot without actions has room for one.
+        self.inputs = (
+            arrays["joint_q"], arrays["joint_qd"], arrays["action"][:, :actions], arrays["origin"]
+        )  # fmt: skip
         self.forward = shard.record_forward(self.workspace)
         self.backward = shard.record_backward(self.workspace, adjoint) if adjoint else None
 
@@ -204,6 +204,7 @@ class _Shard:
         self.envs, self.num_envs = envs, envs.stop - envs.start
         self._simulator = simulator
         model = simulator.model
+        self.num_actions = model.num_actions
         real = wp.dtype_from_torch(simulator.dtype)
         self._device = wp.device_from_torch(simulator.device)
         self._kernels = build_kernels(real)
@@ -262,11 +263,10 @@ class _Shard:
         self, inputs: Sequence[torch.Tensor], recorded: _Recorded | None = None
     ) -> dict[str, torch.Tensor]:
         recorded = recorded or self._scratch
-        arrays = recorded.workspace.arrays
-        for name, value in zip(("joint_q", "joint_qd", "action", "origin"), inputs, strict=True):
-            arrays[name][:, : value.shape[1]].copy_(value[self.envs])
+        for place, value in zip(recorded.inputs, inputs, strict=True):
+            place.copy_(value[self.envs])
         recorded.forward.run(self._stream())
-        return arrays
+        return recorded.workspace.arrays
 
     def backward(
         self,
@@ -317,7 +317,7 @@ class _ControlStep(torch.autograd.Function):
 
         run_side_by_side([partial(run, shard) for shard in sim._shards])
         if any(ctx.needs_input_grad):
-            finite = next_q.isfinite().all(1) & next_qd.isfinite().all(1)
+            finite = torch.cat([next_q, next_qd], 1).abs().amax(1) < torch.inf  # false for NaN
             ctx.sim, ctx.leases = sim, leases
             ctx.save_for_backward(finite, *(() if keep else values))
         return next_q, next_qd

@@ -10,7 +10,7 @@ import warp as wp
 
 from dva.sim.model import FREE, PRISMATIC, Model
 
-__all__ = ["StepSize", "Workspace", "model_arguments", "origin_coordinates"]
+__all__ = ["StepSize", "Workspace", "model_arguments", "origin_map"]
 
 _ALIGNMENT = 64
 """bytes; arrays in a block start at cache lines."""
@@ -157,7 +157,7 @@ class Workspace:
             self.arguments[name] = wp.from_torch(view, dtype=element, requires_grad=False)
 
 
-def origin_coordinates(model: Model) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
+def origin_map(model: Model) -> tuple[np.ndarray, np.ndarray]:
     """Chooses the origin of twists and wrenches: where the root stands.
 
     A free root is the origin itself: its twist is then its own velocity, and lever arms are short,
@@ -166,13 +166,15 @@ def origin_coordinates(model: Model) -> tuple[np.ndarray, list[tuple[int, np.nda
     heights are then smallest at the contacts, whose stiffness multiplies them.
 
     Returns:
-        A fixed point (3,), and a list of (index into `joint_q`, direction (3,)) to add to it.
+        A fixed point (3,), and the direction in which each coordinate carries it (nq, 3).
     """
+    directions = np.zeros((model.num_coords, 3))
     if model.link_joint[0] == FREE:
         start = int(model.link_coordinate[0])
-        return np.zeros(3), [(start + j, np.eye(3)[j]) for j in range(3)]
+        directions[start : start + 3] = np.eye(3)
+        return np.zeros(3), directions
     mask = np.array([1.0, 1.0, 0.0 if model.num_contacts else 1.0])
-    point, carriers = np.zeros(3), []
+    point = np.zeros(3)
     for i in range(model.num_links):
         turned = not np.allclose(model.link_frame[i, 3:6], 0)
         if model.link_parent[i] != i - 1 or turned:
@@ -180,5 +182,5 @@ def origin_coordinates(model: Model) -> tuple[np.ndarray, list[tuple[int, np.nda
         point = point + model.link_frame[i, :3]
         if model.link_joint[i] != PRISMATIC:
             break
-        carriers.append((int(model.link_coordinate[i]), model.link_axis[i] * mask))
-    return point * mask, [(c, axis) for c, axis in carriers if axis.any()]
+        directions[int(model.link_coordinate[i])] = model.link_axis[i] * mask
+    return point * mask, directions

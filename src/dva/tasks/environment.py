@@ -156,7 +156,7 @@ class VectorEnv:
         clipped = action.nan_to_num(0.0, 0.0, 0.0).clamp(-1.0, 1.0)
         joint_q, joint_qd = self._simulate(clipped)
 
-        nonfinite = is_nonfinite(joint_q, joint_qd) | ~action.detach().isfinite().all(1)
+        nonfinite = is_nonfinite(joint_q, joint_qd, action)
         joint_q = torch.where(nonfinite[:, None], before_q.detach(), joint_q)
         joint_qd = torch.where(nonfinite[:, None], before_qd.detach(), joint_qd)
         reward = self.task.reward(joint_q, joint_qd, clipped)

@@ -8,17 +8,23 @@ MAX_ENTRY = 1e6
 """A coordinate or velocity larger than this counts as non-finite (as in the published code)."""
 
 
-def is_nonfinite(joint_q: torch.Tensor, joint_qd: torch.Tensor) -> torch.Tensor:
-    """Tells which environments have an entry that is not finite or above `MAX_ENTRY` in size.
+def is_nonfinite(
+    joint_q: torch.Tensor, joint_qd: torch.Tensor, action: torch.Tensor
+) -> torch.Tensor:
+    """Tells which environments have an entry that is not finite or, in a state, above `MAX_ENTRY`
+    in size.
 
     Args:
         joint_q: (N, nq) [m, rad].
         joint_qd: (N, nd) [m/s, rad/s].
+        action: (N, A).
 
     Returns:
         bool (N,).
     """
-    entries = torch.cat([joint_q.detach(), joint_qd.detach()], dim=1)
+    action = action.detach()
+    # x - x is 0 for any finite x, and NaN for others.
+    entries = torch.cat([joint_q.detach(), joint_qd.detach(), action - action], dim=1)
     # Negated, because a comparison with NaN is False.
     return ~(entries.abs().amax(1) <= MAX_ENTRY)
 

@@ -3,8 +3,8 @@
 A control step is a fixed sequence of small launches (`dva.sim.schedule`), recorded once and
 replayed. Spatial vectors are pairs (angular, linear) of 3-vectors in world axes at the
 environment's `origin`, where the twists and wrenches of different links simply add. The origin is
-where the root was at the start of the control step (`origin_coordinates` in `dva.sim.workspace`
-says precisely): the motion does not depend on it, float32 accuracy does.
+where the root was at the start of the control step (`origin_map` in `dva.sim.workspace` says
+precisely): the motion does not depend on it, float32 accuracy does.
 
 Axes of the arrays: e environment, k substep, g mass matrix (one for several substeps), i link,
 d dof, c contact.

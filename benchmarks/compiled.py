@@ -1,0 +1,113 @@
+"""Times the networks as they are and through torch.compile.
+
+    python benchmarks/compiled.py hopper
+    python benchmarks/compiled.py hopper --preset paper --device cuda
+
+One row per piece of an iteration: acting (the actor's forward pass of the images that pass it
+together), regression (forward and backward of a micro-batch), critic (forward and backward of a
+minibatch); medians of interleaved repeats, and the seconds that compiling took.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from _results import report
+from dva import tasks
+from dva.learning import DVA, DvaConfig
+from dva.runs import default_config
+from dva.runs.evaluation import make_env
+from dva.runs.threads import lanes
+
+
+def measure(task: str, preset: str | None, device: str, repeats: int) -> list[dict[str, Any]]:
+    """Gives the rows of the table, measured on one CPU thread or on the GPU."""
+    config = default_config(task, "dva", preset, device=device, threads=1)
+    settings = config.learner
+    assert isinstance(settings, DvaConfig)
+    rows = []
+    with lanes(config) as threads:
+        env = make_env(config, settings.num_envs, threads=threads)
+        learner = DVA(env, settings, threads=threads)
+        device_type = learner.device.type
+        together = 8 if device_type == "cpu" else settings.num_envs
+        batch = settings.num_envs * settings.horizon // settings.critic_minibatches
+        pixels = learner.env.reset()["pixels"]
+        many = pixels.repeat(-(-learner.micro_batch // len(pixels)), 1, 1, 1)
+        states = torch.randn(batch, env.state_size, device=learner.device)
+        converted = learner.actor.converted()
+        parameters = [p for p in learner.actor.parameters() if p is not learner.actor.log_std]
+
+        def act(actor: Any) -> Callable[[], Any]:
+            return torch.no_grad()(lambda: actor(pixels[:together], converted))
+
+        def regress(actor: Any) -> Callable[[], Any]:
+            images = many[: learner.micro_batch]
+            return lambda: torch.autograd.grad(actor(images)[0].sum(), parameters)
+
+        def fit(critic: Any) -> Callable[[], Any]:
+            weights = list(learner.critic.parameters())
+            return lambda: torch.autograd.grad(critic(states).square().mean(), weights)
+
+        for piece, module, make in (
+            ("acting", learner.actor, act),
+            ("regression", learner.actor, regress),
+            ("critic", learner.critic, fit),
+        ):
+            plain, compiled = make(module), make(torch.compile(module))
+            plain()
+            began = time.perf_counter()
+            compiled()
+            compiling = time.perf_counter() - began
+            times = [(_seconds(plain), _seconds(compiled)) for _ in range(repeats)]
+            one, other = (statistics.median(column) for column in zip(*times, strict=True))
+            rows.append(
+                {
+                    "task": task,
+                    "preset": config.preset,
+                    "device": str(learner.device),
+                    "piece": piece,
+                    "ms": round(one * 1e3, 3),
+                    "ms_compiled": round(other * 1e3, 3),
+                    "ratio": round(one / other, 2),
+                    "compiling_s": round(compiling, 1),
+                }  # fmt: skip
+            )
+    return rows
+
+
+def _seconds(function: Callable[[], Any], count: int = 10) -> float:
+    """Times one call, as the mean of a few."""
+    _synchronize()
+    began = time.perf_counter()
+    for _ in range(count):
+        function()
+    _synchronize()
+    return (time.perf_counter() - began) / count
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    """Parses the command line, measures and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("task", help=f"one of {', '.join(tasks.names())}")
+    parser.add_argument("--preset", help="default: the device's")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
+    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    args = parser.parse_args()
+    report(measure(args.task, args.preset, args.device, args.repeats), args.json, args.save)
+
+
+if __name__ == "__main__":
+    main()
