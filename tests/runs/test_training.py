@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
+import math
 import signal
+from itertools import pairwise
 
 import pytest
 import torch
 
 from dva import runs
-from dva.runs import Run, UsageError
+from dva.runs import Run, UsageError, training
 from dva.runs.checkpoint import load_checkpoint
 from dva.runs.metrics import is_timing
 
@@ -99,6 +101,28 @@ def test_a_killed_run_continues_as_if_it_had_not_been_killed(whole, tiny):
     assert same(parameters(run), parameters(whole))
     times = [row["wall_time"] for row in run.metrics()]
     assert times == sorted(times)
+
+
+def test_checkpoints_follow_the_clock_unless_an_interval_is_given(tiny, monkeypatch):
+    for seconds, saved in ((0.0, 7), (1e9, None)):
+        monkeypatch.setattr(training, "CHECKPOINT_SECONDS", seconds)
+        config = tiny(f"run-{seconds}")
+        with pytest.raises(Killed):
+            runs.train(config, kill_at(8))
+        if saved is None:
+            assert not config.run_dir.joinpath("checkpoints").exists()
+        else:
+            assert load_checkpoint(config.run_dir / "checkpoints").info["iteration"] == saved
+
+
+def test_videos_come_after_twice_as_long_each(tiny, monkeypatch):
+    monkeypatch.setattr(training, "FIRST_VIDEO_SECONDS", 1e-3)
+    run = runs.train(tiny(video_interval=None, stop_at=6)).run
+    times = {row["iteration"]: row["wall_time"] for row in run.metrics()}
+    filmed = [times[int(path.stem.split("-")[1])] for path in sorted(run.videos.iterdir())]
+    assert filmed[0] == times[1]
+    for earlier, later in pairwise(filmed):
+        assert later > 0.99e-3 * 2 ** (math.floor(math.log2(earlier / 1e-3)) + 1)
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_anew(whole, tiny):

@@ -49,10 +49,11 @@ class TrainConfig(Generic[LearnerConfig]):
     """Stop after this wall time, set-up included; the learning-rate schedule keeps its plan."""
     stop_at: int | None = None
     """Stop at this iteration; the learning-rate schedule keeps its plan."""
-    checkpoint_interval: int = 50
-    """Iterations between checkpoints."""
-    video_interval: int = 500
-    """Iterations between videos of the deterministic policy; 0: none."""
+    checkpoint_interval: int | None = None
+    """Iterations between checkpoints; none: one a minute."""
+    video_interval: int | None = None
+    """Iterations between videos of the deterministic policy; none: one after 1, 2, 4, 8, ...
+    minutes; 0: no videos."""
     evaluation_episodes: int = 64
     """Episodes of the evaluation at the end; 0: no evaluation."""
     nan_guard: bool = False
@@ -106,9 +107,10 @@ class TrainConfig(Generic[LearnerConfig]):
             if value is not None and not value > 0:
                 raise UsageError(f"{name} is {value}; it must be greater than 0.")
         for name in ("video_interval", "evaluation_episodes", "seed"):
-            if getattr(self, name) < 0:
+            value = getattr(self, name)
+            if value is not None and value < 0:
                 flag = name.replace("_", "-")
-                raise UsageError(f"{flag} is {getattr(self, name)}; it must be 0 or more.")
+                raise UsageError(f"{flag} is {value}; it must be 0 or more.")
 
 
 def resolve_device(device: str) -> str:

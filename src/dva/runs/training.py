@@ -25,6 +25,11 @@ __all__ = ["Outcome", "Update", "train"]
 
 RNG = "torch_generator"
 """Name of torch's own random state among a checkpoint's tensors."""
+CHECKPOINT_SECONDS = 60.0
+"""Between checkpoints, unless an interval is given: their cost does not depend on how long an
+iteration takes."""
+FIRST_VIDEO_SECONDS = 60.0
+"""Wall time before the first video; the next ones come after twice, four times, ... as long."""
 VIDEO_STEPS = 240
 VIDEO_TILE = 128
 """Side of one of the four tiles in pixels: small, because training waits."""
@@ -116,6 +121,9 @@ class _Session:
         self.threads = threads
         self.interrupt = Interrupt()
         self.earlier_seconds = 0.0
+        self.last_save = started
+        self.next_video = FIRST_VIDEO_SECONDS
+        """Wall time of the run after which a video is due."""
         self.best_return: float | None = None
         self.nonfinite: dict[str, torch.Tensor] | None = None
         self.device = torch.device(resolve_device(self.config.device))
@@ -182,6 +190,7 @@ class _Session:
         self.learner.load_state_dict(tensors)
         self.earlier_seconds = checkpoint.info["wall_time"]
         self.best_return = checkpoint.info["best_return"]
+        self._plan_video()
         truncate_metrics(self.run.metrics_path, self.learner.iteration)
         self._require_work(planned_before)
         self.report(Update(message=f"Resumed after iteration {self.learner.iteration}"))
@@ -237,14 +246,26 @@ class _Session:
             if left and self._out_of_time():
                 reason = "minutes"
                 break
-            if left and learner.iteration % config.checkpoint_interval == 0:
+            if left and self._checkpoint_is_due():
                 writer.flush()
                 self._save(row)
-            if config.video_interval and learner.iteration % config.video_interval == 0:
+            if self._video_is_due():
                 self._film()
         writer.flush()
         self._save(row)
         return reason
+
+    def _checkpoint_is_due(self) -> bool:
+        interval = self.config.checkpoint_interval
+        if interval is None:
+            return time.perf_counter() - self.last_save >= CHECKPOINT_SECONDS
+        return self.learner.iteration % interval == 0
+
+    def _video_is_due(self) -> bool:
+        interval = self.config.video_interval
+        if interval is None:
+            return self._wall_time() >= self.next_video
+        return interval > 0 and self.learner.iteration % interval == 0
 
     def _out_of_time(self) -> bool:
         minutes = self.config.minutes
@@ -279,9 +300,11 @@ class _Session:
         tensors = {**self.learner.state_dict(), RNG: torch.get_rng_state()}
         pointers = ("latest", "best") if better else ("latest",)
         save_checkpoint(self.run.checkpoints, tensors, info, pointers)
+        self.last_save = time.perf_counter()
 
     def _film(self) -> None:
         """Films the deterministic policy; training's randomness is left as it was."""
+        self._plan_video()
         path = self.run.videos / f"iteration-{self.learner.iteration:06d}.mp4"
         with torch.random.fork_rng():
             env = self._make_env(4)
@@ -290,6 +313,10 @@ class _Session:
             env.close()
         self._draw()
         self.report(Update(message=f"Video: {path}"))
+
+    def _plan_video(self) -> None:
+        while self.next_video <= self._wall_time():
+            self.next_video *= 2
 
     def _draw(self) -> None:
         config = self.config
