@@ -38,7 +38,6 @@ class CasterRenderer:
         self._device = wp.device_from_torch(setup.device)
         self._stage = Stage(setup, num_envs)
         self._images = setup.allocate(num_envs)
-        cast.module.load(self._device)
         # Kept: a recorded program has addresses, not arrays.
         self._arguments = self._name_arguments()
         self._program = Program(self._device, self._launches(), setup.capture)

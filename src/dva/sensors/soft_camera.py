@@ -164,7 +164,6 @@ class _Shard:
             **_soft_arguments(setup, self._stage, band, softness, self._device),
             **{name: wp.from_torch(value, dtype=wp.vec3) for name, value in self._sums.items()},
         }
-        soft_cast.module.load(self._device)
         self._draw = Program(self._device, self._drawing(n, height * width), setup.capture)
         self._pull = Program(self._device, self._pulling(n, height * width), setup.capture)
 

@@ -30,22 +30,21 @@ class LinkPoses:
     """
 
     def __init__(self, model: Model, num_envs: int, device: torch.device) -> None:
-        self._device = wp.device_from_torch(device)
+        warp_device = wp.device_from_torch(device)
         self._kernel = build_kernels(wp.float32).pose
-        self._kernel.module.load(self._device)
         self._num_envs = num_envs
         shape = (num_envs, 1, model.num_links)
         self.joint_q = torch.zeros(num_envs, 1, model.num_coords, device=device)
-        self.position = wp.zeros(shape, dtype=wp.vec3, device=self._device)
-        self.rotation = wp.zeros(shape, dtype=wp.quat, device=self._device)
+        self.position = wp.zeros(shape, dtype=wp.vec3, device=warp_device)
+        self.rotation = wp.zeros(shape, dtype=wp.quat, device=warp_device)
         self.arguments: dict[str, Any] = {
-            **model_arguments(model, wp.float32, self._device),
+            **model_arguments(model, wp.float32, warp_device),
             "k": 0,
-            "origin": wp.zeros(num_envs, dtype=wp.vec3, device=self._device),
+            "origin": wp.zeros(num_envs, dtype=wp.vec3, device=warp_device),
             "q": wp.from_torch(self.joint_q),
             "position": self.position,
             "rotation": self.rotation,
-            "joint_axis": wp.zeros(shape, dtype=wp.vec3, device=self._device),
+            "joint_axis": wp.zeros(shape, dtype=wp.vec3, device=warp_device),
         }
 
     def launches(self) -> Iterator[dict[str, Any]]:

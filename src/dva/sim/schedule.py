@@ -12,6 +12,9 @@ from dva.sim.workspace import StepSize
 
 __all__ = ["Program", "backward_program", "forward_program", "pose_program"]
 
+_BLOCK = 32
+"""Threads of a CUDA block. Few: a launch has a thread for each environment, or some, and a block
+runs on one multiprocessor."""
 _CAPTURING = threading.Lock()
 """On a CPU, Warp captures one graph at a time in a process."""
 
@@ -27,7 +30,9 @@ class Program:
         self._device = device
         self._graph: Any = None
         self._commands: list[Any] = []
-        self._launches = list(launches)
+        self._launches = [launch | {"device": device, "block_dim": _BLOCK} for launch in launches]
+        for module in {launch["kernel"].module for launch in self._launches}:
+            module.load(device, 1 if device.is_cpu else _BLOCK)
         if capture:
             # torch's default stream cannot be captured: a stream of its own is used on CUDA
             stream = wp.Stream(device) if device.is_cuda else None
@@ -38,9 +43,7 @@ class Program:
                 self._launch(stream)
             self._graph = scope.graph
         else:
-            self._commands = [
-                wp.launch(**launch, device=device, record_cmd=True) for launch in self._launches
-            ]
+            self._commands = [wp.launch(**launch, record_cmd=True) for launch in self._launches]
         if not device.is_cuda:
             self._launches.clear()
 
@@ -56,7 +59,7 @@ class Program:
 
     def _launch(self, stream: Any) -> None:
         for launch in self._launches:
-            wp.launch(**launch, device=self._device, stream=stream)
+            wp.launch(**launch, stream=stream)
 
 
 class _Binder:

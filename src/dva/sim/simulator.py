@@ -208,7 +208,6 @@ class _Shard:
         real = wp.dtype_from_torch(simulator.dtype)
         self._device = wp.device_from_torch(simulator.device)
         self._kernels = build_kernels(real)
-        self._kernels.enter.module.load(self._device)
         self._model = model_arguments(model, real, self._device)
         self._h = real(simulator.step_size.control_dt / simulator.step_size.substeps)
         self._sizes = {
