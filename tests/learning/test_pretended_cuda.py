@@ -13,6 +13,8 @@ from torch import Tensor
 import dva
 from dva import cli
 from dva.learning import DVA, SHAC, DvaConfig, Learner, ShacConfig
+from dva.runs import default_config
+from dva.runs.threads import lanes
 
 TASKS = ["cartpole", "hopper", "cheetah", "ant", "humanoid", "anymal"]
 SMALL: dict[str, Any] = {
@@ -96,6 +98,12 @@ def test_an_iteration_is_recorded(cuda: PretendCuda, kind: Any) -> None:
         for name, value in one.items():
             assert other[name] == value or name.startswith("seconds_"), name
     assert recorded._places is not None
+
+
+def test_cudnn_chooses_by_trying(cuda: PretendCuda) -> None:
+    with lanes(default_config("hopper", device="cuda")) as threads:
+        assert threads is None and torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.benchmark
 
 
 def test_a_run_on_the_device(cuda: PretendCuda, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How a run uses the cores of a CPU."""
+"""How a run uses the cores of a CPU, and cuDNN on a GPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +19,23 @@ def lanes(config: TrainConfig, device: str | None = None) -> Iterator[int | None
     in every operation. Small operations, such as the critic's, then need no other core at all. An
     algorithm that differentiates through images in one graph keeps torch's threads.
 
+    On a GPU cuDNN tries which of its convolutions is fastest for each size of a batch: there are a
+    few sizes, each met thousands of times.
+
     Args:
         config: says how many threads, if it does.
         device: "auto", "cpu" or "cuda"; none: what `config` asks for.
 
     Yields:
-        Number of threads; None on a GPU, where nothing changes.
+        Number of threads; None on a GPU.
     """
     if resolve_device(device or config.device) != "cpu":
-        yield None
+        tried = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = True
+        try:
+            yield None
+        finally:
+            torch.backends.cudnn.benchmark = tried
         return
     before = torch.get_num_threads()
     threads = config.threads or before
