@@ -63,6 +63,7 @@ def test_train_help_shows_the_values_of_the_preset(capsys):
         out = " ".join(capsys.readouterr().out.replace("│", " ").split())
         assert f"pixels. (default: {size})" in out
         assert "(default: 128 64 32)" in out
+        assert f"those of hopper with algorithm dva and preset {preset}" in out
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,8 @@ def test_train_help_shows_the_values_of_the_preset(capsys):
         ("trian", "Did you mean 'train'"),
         ("train", "Give a task"),
         ("train carpole", "Did you mean 'cartpole'"),
+        ("train nowhere:slide", "module 'nowhere', which cannot be imported"),
+        ("random carpole", "Did you mean 'cartpole'"),
         ("train cartpole --algo x", "Unknown algorithm 'x'"),
         ("train cartpole --preset x", "Allowed: cpu, fast, paper"),
         ("train cartpole --device tpu", "Unknown device 'tpu'"),
@@ -195,6 +198,21 @@ def test_random_agent(tmp_path, capsys):
     assert main(["random", "cartpole", "--video", str(video), "--steps", "3", "--zero"]) == 0
     assert str(video) in capsys.readouterr().out
     assert video.is_file()
+
+
+def test_the_task_of_the_docs_is_trained_by_commands(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
+    blocks = [block for block in text.split("```python\n")[1:] if "class Slide" in block]
+    (tmp_path / "slide_task.py").write_text(blocks[0].split("```")[0])
+    plan = [*TINY[2:], "--iterations", "2", "--run-dir", "run"]
+    for arguments in (
+        ["train", "slide_task:slide", *plan],
+        ["train", "--resume", "run", "--iterations", "3"],
+        ["eval", "run", "--device", "cpu", "--episodes", "1"],
+    ):
+        process = start(*arguments, cwd=tmp_path)
+        assert process.wait(60) == 0, process.stderr and process.stderr.read()
+    assert "task: slide_task:slide" in (tmp_path / "run" / "config.yaml").read_text()
 
 
 def test_doctor_ends_with_its_verdict(capsys, monkeypatch):

@@ -8,7 +8,7 @@ import torch
 
 from dva.runs import UsageError, evaluate
 from dva.runs.evaluation import film_agent, random_policy, zero_policy
-from dva.runs.video import VideoWriter, tile
+from dva.runs.video import GAP, VideoWriter, tile
 
 
 class Countdown:
@@ -74,8 +74,10 @@ def test_random_actions_are_within_bounds_and_repeat():
 def test_tiles():
     images = torch.arange(3, dtype=torch.uint8)[:, None, None, None].expand(3, 3, 2, 4) + 1
     grid = tile(images)
-    assert grid.shape == (3, 4, 8)
-    assert grid[0, 0, 0] == 1 and grid[0, 0, 4] == 2 and grid[0, 2, 0] == 3 and grid[0, 2, 4] == 0
+    assert grid.shape == (3, 4 + GAP, 8 + GAP)
+    assert (grid[:, :2, :4] == 1).all() and (grid[:, :2, 4 + GAP :] == 2).all()
+    assert (grid[:, 2 + GAP :, :4] == 3).all()
+    assert int(grid.sum()) == 3 * 2 * 4 * (1 + 2 + 3)  # all else is black
     assert tile(images[:1]).shape == (3, 2, 4)
 
 
@@ -88,7 +90,7 @@ def test_a_random_agent_is_filmed_as_h264(tmp_path):
     probe = subprocess.run(
         [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path)], capture_output=True, text=True
     )
-    for part in ("h264", "yuv420p", "512x512", "60 fps"):
+    for part in ("h264", "yuv420p", f"{512 + GAP}x{512 + GAP}", "60 fps"):
         assert part in probe.stderr
     assert imageio_ffmpeg.count_frames_and_secs(str(path))[0] == 6
 

@@ -41,6 +41,8 @@ def test_a_taken_folder_is_refused_and_left_alone(tiny):
     (run.path.parent / "file").write_text("")
     with pytest.raises(UsageError, match="is a file"):
         runs.train(tiny("file"))
+    with pytest.raises(UsageError, match="is not empty"):
+        runs.train(tiny("."))
 
 
 def test_two_processes_cannot_train_in_one_run(tiny):
@@ -53,9 +55,13 @@ def test_two_processes_cannot_train_in_one_run(tiny):
         pass
 
 
-def test_missing_runs_are_explained(tiny, tmp_path):
+def test_missing_runs_are_explained(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="none in"):
         Run.open(tmp_path / "nothing")
+    Run.create(tiny(run_dir="runs/elsewhere"))
+    with pytest.raises(UsageError, match="Runs in runs/: elsewhere"):
+        Run.open("nothing")
     Run.create(tiny("cartpole-dva-s0"))
     with pytest.raises(UsageError, match="Did you mean .*cartpole-dva-s0"):
         Run.open(tmp_path / "cartpole-dva-s1")

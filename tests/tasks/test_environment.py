@@ -361,7 +361,7 @@ def test_deterministic_starts_are_all_the_same(make):
         ({"image_size": (8, 8, 8)}, "image_size is"),
         ({"frame_stack": 0}, "frame_stack is 0"),
         ({"seed": -1}, "seed is -1"),
-        ({"device": "gpu"}, "'auto', 'cpu' or 'cuda'"),
+        ({"device": "gpu"}, "'cuda' or 'cuda:INDEX'"),
         ({"device": "cuda:99"}, "'cuda:99'"),
         ({"task": "cartpol"}, "Did you mean 'cartpole'"),
     ],

@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dva {__version__}")
         return 0
     command, rest = arguments[0], arguments[1:]
+    if "" not in sys.path:
+        sys.path.append("")  # tasks of one's own lie where the command is given
     from dva.runs.errors import UsageError, require_known
 
     try:

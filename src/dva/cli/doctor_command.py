@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -19,7 +20,7 @@ class DoctorFlags:
     with `Finish Successfully`, or names what failed and what to do.
     """
 
-    task: tyro.conf.Positional[str] = "cartpole"
+    task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")] = "cartpole"
     """Task whose robot and scene are tried."""
     device: str = "auto"
     """auto, cpu or cuda."""

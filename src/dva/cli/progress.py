@@ -28,6 +28,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def counted(number: int, noun: str) -> str:
+    """Writes a number of things: 1 iteration, 1,200 iterations."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def cells(update: Update) -> dict[str, str]:
     """Returns the columns of the display, ready to print."""
     row: dict[str, Any] = update.row or {}
@@ -64,7 +69,7 @@ class Progress:
         self._print(
             f"Training {config.task} with {config.algo} (preset {config.preset}, seed "
             f"{config.seed}, {config.learner.num_envs} environments x {config.learner.horizon} "
-            f"steps, {config.last_iteration:,} iterations). Ctrl-C stops and saves."
+            f"steps, {counted(config.last_iteration, 'iteration')}). Ctrl-C stops and saves."
         )
         if self.live is not None:
             self.live.start()

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -15,10 +16,10 @@ __all__ = ["run"]
 class RandomFlags:
     """Film an agent that draws every action at random, to see a task without training."""
 
-    task: tyro.conf.Positional[str]
-    """Task; `dva list` shows them."""
-    video: Path
-    """MP4 file to write; four robots, one tile each, in real time."""
+    task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
+    """Task; `dva list` shows them. MODULE:NAME for one of your own."""
+    video: Path | None = None
+    """MP4 file to write; four robots, one tile each, in real time. None: TASK-random.mp4."""
     steps: int = 240
     """Control steps; 60 are one second."""
     zero: bool = False
@@ -34,7 +35,8 @@ def run(arguments: Sequence[str]) -> int:
     flags = parse(RandomFlags, arguments, "random")
     from dva.runs.evaluation import film_agent
 
-    mean = film_agent(flags.task, flags.video, flags.steps, flags.zero, flags.seed, flags.device)
+    video = flags.video or Path(f"{flags.task.rpartition(':')[2]}-random.mp4")
+    mean = film_agent(flags.task, video, flags.steps, flags.zero, flags.seed, flags.device)
     print(f"mean reward of a step  {mean:.3f}")
-    print(f"video                  {flags.video}")
+    print(f"video                  {video}")
     return 0

@@ -26,7 +26,9 @@ def run(arguments: Sequence[str]) -> int:
     config = parse(study.Config, rest, f"study {name}")
     from dva.studies.report import save
 
-    result = study.measure(config)
+    print("Measuring, some minutes on a CPU.", flush=True)
+    result = study.measure(config, report=lambda line: print(line, flush=True))
+    print()
     path = save(config, name, result, study.draw(result))
     for line in study.summary(result):
         print(line)

@@ -12,6 +12,7 @@ import tyro
 from dva import runs
 from dva.cli.flags import find_task, find_value, parse
 from dva.cli.progress import Progress
+from dva.runs.checkpoint import read_pointer
 from dva.runs.config import LearnerConfig, default_config
 from dva.runs.resume import continued_config, require_continuable
 
@@ -20,7 +21,7 @@ __all__ = ["run"]
 DESCRIPTION = """Train a policy, from pixels unless --observe state.
 
 Everything is written to a run folder. Ctrl-C saves a checkpoint and says how to resume. Defaults
-below are those of the task, the algorithm and the preset given on the command line."""
+below are those of {task} with algorithm {algo} and preset {preset}; others have others."""
 
 
 @dataclasses.dataclass
@@ -55,7 +56,7 @@ def _new(arguments: Sequence[str]) -> runs.TrainConfig:
             raise runs.UsageError(
                 f"Give a task: dva train TASK. Tasks: {', '.join(tasks.names())}."
             )
-        task = tasks.names()[0]
+        task = "cartpole"
     # What the policy sees decides on the preset's values, as task and algorithm do.
     observe = find_value(arguments, "--observe")
     base = default_config(
@@ -78,7 +79,8 @@ def _continued(arguments: Sequence[str], resumed: runs.Run) -> runs.TrainConfig:
 def _parse(arguments: Sequence[str], base: runs.TrainConfig) -> TrainFlags:
     values = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
     kind = TrainFlags[type(base.learner)]  # type: ignore[misc]
-    return parse(kind, arguments, "train", default=kind(**values), description=DESCRIPTION)
+    description = DESCRIPTION.format(task=base.task, algo=base.algo, preset=base.preset)
+    return parse(kind, arguments, "train", default=kind(**values), description=description)
 
 
 def _strip(flags: TrainFlags, arguments: Sequence[str]) -> runs.TrainConfig:
@@ -109,6 +111,8 @@ def _conclude(outcome: runs.Outcome) -> int:
     if run_.curve.is_file():
         print(f"curve    {run_.curve}")
     print(f"\nNext:\n  dva eval {run_.path} --video {run_.videos / 'evaluation.mp4'}")
+    if read_pointer(run_.checkpoints, "best") != read_pointer(run_.checkpoints, "latest"):
+        print(f"  dva eval {run_.path} --checkpoint best")
     print(f"  tensorboard --logdir {run_.path.parent}")
     if outcome.reason != "finished":
         print(f"  dva train --resume {run_.path}")

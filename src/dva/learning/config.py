@@ -116,4 +116,4 @@ class ShacConfig(LearnerConfig):
 
 def _require(name: str, value: object, condition: bool, allowed: str) -> None:
     if not condition:
-        raise ValueError(f"{name} is {value!r}; it must be {allowed}. Change {name} in the config.")
+        raise ValueError(f"{name} is {value!r}; it must be {allowed}.")

@@ -15,6 +15,7 @@ __all__ = [
     "config_from_dict",
     "config_to_dict",
     "default_config",
+    "require_task",
     "resolve_device",
 ]
 
@@ -26,7 +27,7 @@ class TrainConfig(Generic[LearnerConfig]):
     """Everything that defines a training run."""
 
     task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
-    """Task to train on; `dva list` shows them."""
+    """Task to train on; `dva list` shows them. MODULE:NAME for one of your own."""
     learner: Annotated[LearnerConfig, tyro.conf.arg(name="")]
     """Hyperparameters of the algorithm (a dataclass such as `learning.DvaConfig`)."""
     algo: str = "dva"
@@ -41,8 +42,8 @@ class TrainConfig(Generic[LearnerConfig]):
     threads: int | None = None
     """CPU threads; none: as many as torch would use, which is one for each core."""
     cuda_graphs: bool = True
-    """Replay the blocks of an iteration as CUDA graphs; on a CPU control steps and pictures alone.
-    Off to look for faults."""
+    """On a GPU replay the parts of an iteration as CUDA graphs, on a CPU the kernels of a control
+    step in one call. Off to look for faults."""
     state_storage: Literal["full", "recompute"] = "full"
     """recompute: keep less of the physics for its gradient, and compute each step twice."""
     minutes: float | None = None
@@ -89,9 +90,8 @@ class TrainConfig(Generic[LearnerConfig]):
             UsageError: a value is not allowed; the text says which are.
         """
         from dva.learning import ALGORITHMS, PRESETS
-        from dva.tasks import names
 
-        require_known("task", self.task, names())
+        require_task(self.task)
         require_known("algorithm", self.algo, ALGORITHMS)
         require_known("preset", self.preset, PRESETS)
         resolve_device(self.device)
@@ -151,9 +151,8 @@ def default_config(task: str, algo: str = "dva", preset: str | None = None, **ch
     """
     from dva.learning import ALGORITHMS, PRESETS
     from dva.learning import preset as learner_preset
-    from dva.tasks import names
 
-    require_known("task", task, names())
+    require_task(task)
     require_known("algorithm", algo, ALGORITHMS)
     if preset is None:
         on_gpu = resolve_device(changes.get("device", "auto")).startswith("cuda")
@@ -175,6 +174,20 @@ def default_config(task: str, algo: str = "dva", preset: str | None = None, **ch
     except ValueError as error:
         raise UsageError(str(error)) from error
     return TrainConfig(task=task, algo=algo, preset=preset, learner=learner, **own)
+
+
+def require_task(task: str) -> None:
+    """Makes sure that there is a task of this name; see `dva.tasks.get`.
+
+    Raises:
+        UsageError: there is none; the text lists all and suggests the closest.
+    """
+    from dva.tasks import get
+
+    try:
+        get(task)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:

@@ -38,11 +38,9 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
     Raises:
         UsageError: the task or the device is not known.
     """
-    from dva.runs.config import resolve_device
-    from dva.runs.errors import require_known
-    from dva.tasks import names
+    from dva.runs.config import require_task, resolve_device
 
-    require_known("task", task, names())
+    require_task(task)
     device = resolve_device(device)
     reinstall = "Install again, in the folder of the checkout: pip install --force-reinstall -e ."
     checks: list[tuple[str, Callable[[], str], str]] = [
@@ -62,8 +60,8 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
         (
             "rendering",
             lambda: _render(task, device),
-            "The camera is MuJoCo Warp's renderer: check that mujoco and mujoco-warp have the "
-            "versions that dva asks for (pip check).",
+            "Cameras read scenes with mujoco and draw some with mujoco-warp: check that both have "
+            "the versions that dva asks for (pip check).",
         ),
         (
             "gradient",

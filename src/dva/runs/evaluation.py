@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from dva.runs.config import TrainConfig, resolve_device
-from dva.runs.errors import UsageError, require_known
+from dva.runs.config import TrainConfig, require_task, resolve_device
+from dva.runs.errors import UsageError
 from dva.runs.video import VideoWriter, tile
 
 __all__ = [
@@ -45,9 +45,9 @@ class Evaluation:
     """Standard deviation of the return over the episodes (population)."""
     episode_length: float
     """Mean length in control steps."""
-    returns: tuple[float, ...]
+    returns: tuple[float, ...] = dataclasses.field(repr=False)
     """Return of every episode."""
-    lengths: tuple[int, ...]
+    lengths: tuple[int, ...] = dataclasses.field(repr=False)
     """Length of every episode in control steps."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,10 +161,10 @@ def _first_episodes(
     while bool(open_.any()):
         if writer and frames is not None and bool(open_[shown].any()):
             fresh = _frames(env, shown)
-            # An environment whose episode is over starts another one: hold its last picture.
-            keep = open_[shown].to(fresh.device)
-            frames = torch.where(keep[:, None, None, None], fresh, frames)
-            writer.add(tile(frames))
+            # An environment whose episode is over starts another one: hold its last picture, dark.
+            keep = open_[shown].to(fresh.device)[:, None, None, None]
+            frames = torch.where(keep, fresh, frames)
+            writer.add(tile(torch.where(keep, frames, frames // 2)))
         observation, reward, terminated, truncated, info = env.step(policy(observation))
         lengths += open_
         over = open_ & (terminated | truncated)
@@ -244,7 +244,7 @@ def film_agent(
     """
     from dva import tasks
 
-    require_known("task", task, tasks.names())
+    require_task(task)
     if steps < 1:
         raise UsageError(f"steps is {steps}; it must be 1 or more.")
     env = tasks.make(task, num_envs=VIDEO_ENVS, device=resolve_device(device), pixels=False)

@@ -40,7 +40,7 @@ class Run:
         """Makes the folder of a new run: `config.run_dir`, or runs/TASK-ALGO-sSEED-TIME.
 
         Raises:
-            UsageError: there is a run in that folder already, or the path is a file.
+            UsageError: there is something in that folder already, or the path is a file.
         """
         if config.run_dir is not None:
             cls.require_free(config.run_dir)
@@ -57,7 +57,7 @@ class Run:
         """Makes sure that a new run may be written to `path` (none: a folder of its own).
 
         Raises:
-            UsageError: there is a run in it already, or it is a file.
+            UsageError: there is a run or something else in it already, or it is a file.
         """
         if path is None:
             return
@@ -69,11 +69,13 @@ class Run:
             )
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file. Give a folder as --run-dir.")
+        if path.exists() and any(path.iterdir()):
+            raise UsageError(f"{path} is not empty. Give a new folder as --run-dir.")
 
     @staticmethod
     def _new_folder(config: TrainConfig) -> Path:
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        name = f"{config.task}-{config.algo}-s{config.seed}-{stamp}"
+        name = f"{config.task.rpartition(':')[2]}-{config.algo}-s{config.seed}-{stamp}"
         for attempt in range(1, 1000):
             path = Path("runs") / (name if attempt == 1 else f"{name}-{attempt}")
             try:
@@ -172,13 +174,14 @@ def _describe_missing(path: Path) -> str:
     """Says what is wrong with a path that should hold a run, and which runs there are."""
     if path.is_file():
         return f"{path} is a file. Give the folder of a run."
-    parent = path.parent if path.parent.is_dir() else Path("runs")
-    found = sorted(config.parent for config in parent.glob("*/config.yaml"))
     text = f"There is no run in {path}"
+    found: list[Path] = []
+    for parent in (path.parent, Path("runs")):
+        found = found or sorted(config.parent for config in parent.glob("*/config.yaml"))
     if not found:
-        return f"{text}, and none in {parent}/ either. Train one: dva train cartpole."
+        return f"{text}, and none in {path.parent}/ or runs/ either. Train one: dva train cartpole."
     names = {run.name: run for run in found}
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
     if close:
         return f"{text}. Did you mean {names[close[0]]}?"
-    return f"{text}. Runs in {parent}/: {', '.join(names)}."
+    return f"{text}. Runs in {found[0].parent}/: {', '.join(names)}."

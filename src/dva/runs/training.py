@@ -46,7 +46,14 @@ class Update:
     last_iteration: int = 0
     """The iteration after which training stops."""
     seconds_left: float | None = None
-    """Estimated time to the end."""
+    """Estimated time to the end; None where it is not known yet."""
+
+    def __str__(self) -> str:
+        if self.row is None:
+            return self.message or ""
+        row = self.row
+        mean = "-" if row["return"] is None else f"{row['return']:,.1f}"
+        return f"iteration {row['iteration']:,} / {self.last_iteration:,}  return {mean}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Outcome:
     """finished, minutes, stop_at or interrupted."""
     signal: int | None = None
     """The signal that interrupted it; none for every other reason, even if a signal came."""
-    evaluation: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
     """What `evaluation.json` holds, if an evaluation was made."""
 
 
@@ -236,7 +243,8 @@ class _Session:
                     "peak_memory_mb": peak_memory_mb(self.device),
                 }
             )
-            self.report(Update(None, row, config.last_iteration, self._seconds_left(pace)))
+            seconds_left = None if early else self._seconds_left(pace)
+            self.report(Update(None, row, config.last_iteration, seconds_left))
             self._dump_nonfinite()
             # After the last iteration training is done, whatever else happened meanwhile.
             left = learner.iteration < config.last_iteration

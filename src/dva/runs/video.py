@@ -11,15 +11,20 @@ from dva.runs.errors import UsageError
 __all__ = ["VideoWriter", "tile"]
 
 
+GAP = 2
+"""Pixels between tiles: floors would run into one another."""
+
+
 def tile(images: torch.Tensor) -> torch.Tensor:
-    """Lays images (n, 3, H, W) out in the squarest grid: (3, rows H, columns W)."""
+    """Lays images (n, 3, H, W) out in the squarest grid, black between and behind them."""
     count, channels, height, width = images.shape
     columns = int(np.ceil(np.sqrt(count)))
     rows = int(np.ceil(count / columns))
-    grid = images.new_zeros(rows * columns, channels, height, width)
-    grid[:count] = images
-    grid = grid.reshape(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
-    return grid.reshape(channels, rows * height, columns * width)
+    grid = images.new_zeros(rows * columns, channels, height + GAP, width + GAP)
+    grid[:count, :, :height, :width] = images
+    grid = grid.reshape(rows, columns, channels, height + GAP, width + GAP)
+    grid = grid.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
+    return grid[:, :-GAP, :-GAP]
 
 
 class VideoWriter:

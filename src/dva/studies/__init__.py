@@ -2,8 +2,8 @@
 
 Enters: a task, or finished runs. Leaves: the numbers as JSON, and a figure (PNG and SVG). A study
 reads learners and runs and changes nothing in them. Add one by adding its file, with `Config`,
-`measure(config)`, `draw(result)` and `summary(result)`, and a line in `STUDIES`; the command is
-`dva study NAME`.
+`measure(config, report)`, `draw(result)` and `summary(result)`, and a line in `STUDIES`; the
+command is `dva study NAME`.
 """
 
 import importlib

@@ -11,7 +11,7 @@ import dataclasses
 import statistics
 from typing import Any
 
-from dva.studies.report import StudyConfig, new_figure
+from dva.studies.report import Report, StudyConfig, describe, new_figure, silent
 from dva.studies.routes import LABELS, ROUTES, draw_bars, new_route
 
 __all__ = ["Config", "draw", "measure", "summary"]
@@ -41,7 +41,7 @@ class Config(StudyConfig):
     """Side of the images; none: 48, with --full 84."""
 
 
-def measure(config: Config) -> dict[str, Any]:
+def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Times every route on every task, in turn, so that a slow minute meets all of them."""
     size = {
         "num_envs": config.num_envs or (32 if config.full else 8),
@@ -68,6 +68,7 @@ def measure(config: Config) -> dict[str, Any]:
                     "backward_s": statistics.median(t[1] for t in times[route]),
                 }
             )
+            report(describe(rows[-1]))
     return {"size": size, "rows": rows}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dva.runs import Run, UsageError, default_config, train
-from dva.studies.report import StudyConfig, new_figure
+from dva.studies.report import Report, StudyConfig, new_figure
 
 __all__ = ["CurvesConfig", "collect", "draw_curves", "end_of_curves", "open_runs", "train_runs"]
 
@@ -55,11 +55,17 @@ def open_runs(
 
 
 def train_runs(
-    folder: Path, algos: Sequence[str], tasks: Sequence[str], seeds: Sequence[int], **changes: Any
+    report: Report,
+    folder: Path,
+    algos: Sequence[str],
+    tasks: Sequence[str],
+    seeds: Sequence[int],
+    **changes: Any,
 ) -> list[Run]:
     """Trains every algorithm on every task with every seed; finished runs are not made again.
 
     Args:
+        report: takes a line before each training.
         folder: holds the runs, each named TASK-ALGO-SEED.
         changes: fields of `TrainConfig` or of the algorithms' configuration.
     """
@@ -71,6 +77,7 @@ def train_runs(
                 if path.exists() and Run.open(path).metrics():
                     made.append(Run.open(path))
                     continue
+                report(f"Training {path}")
                 config = default_config(
                     task, algo, seed=seed, run_dir=path, video_interval=0, **changes
                 )

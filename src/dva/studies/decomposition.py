@@ -18,7 +18,7 @@ from dva.studies.gradients import (
     flat,
     full_gradient,
 )
-from dva.studies.report import new_figure
+from dva.studies.report import Report, describe, new_figure, silent
 from dva.studies.setup import ComparisonConfig, learners_to_compare
 
 __all__ = ["Config", "draw", "measure", "summary"]
@@ -29,7 +29,7 @@ class Config(ComparisonConfig):
     """Compute the full gradient and its two parts independently (equations 4, 5, 14)."""
 
 
-def measure(config: Config) -> dict[str, Any]:
+def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Computes the three gradients; returns one row for each comparison."""
     rows = []
     for learner, seed, name in learners_to_compare(config, "shac", num_envs=4):
@@ -47,6 +47,7 @@ def measure(config: Config) -> dict[str, Any]:
                 "error": ((full - decoupled - rest).norm() / size).item(),
             }
         )
+        report(describe(rows[-1]))
     return {"rows": rows}
 
 

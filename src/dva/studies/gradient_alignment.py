@@ -10,7 +10,7 @@ import dataclasses
 from typing import Any
 
 from dva.studies.gradients import Start, cosine, decoupled_gradient, flat, full_gradient
-from dva.studies.report import StudyConfig, new_figure
+from dva.studies.report import Report, StudyConfig, describe, new_figure, silent
 from dva.studies.setup import new_learner
 
 __all__ = ["Config", "draw", "measure", "summary"]
@@ -28,7 +28,7 @@ class Config(StudyConfig):
     """Comparisons along the run."""
 
 
-def measure(config: Config) -> dict[str, Any]:
+def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Trains and compares; returns one row for each comparison."""
     iterations = config.iterations or (2_000 if config.full else 300)
     learner = new_learner(
@@ -51,6 +51,7 @@ def measure(config: Config) -> dict[str, Any]:
                     "decoupled_norm": decoupled.norm().item(),
                 }
             )
+            report(describe(rows[-1]))
     return {"task": config.task, "rows": rows}
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import statistics
 from typing import Any
 
-from dva.studies.report import StudyConfig, new_figure
+from dva.studies.report import Report, StudyConfig, describe, new_figure, silent
 from dva.studies.setup import new_learner
 
 __all__ = ["Config", "draw", "measure", "summary"]
@@ -27,7 +27,7 @@ class Config(StudyConfig):
     """Training iterations; none: 40, with --full the planned ones."""
 
 
-def measure(config: Config) -> dict[str, Any]:
+def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Trains both on each task; returns norms and returns of every iteration."""
     rows = []
     for task in config.tasks:
@@ -50,6 +50,7 @@ def measure(config: Config) -> dict[str, Any]:
                     "nonfinite": sum(row["nonfinite_count"] or 0 for row in metrics),
                 }
             )
+            report(describe(rows[-1]))
     return {"rows": rows}
 
 

@@ -28,7 +28,7 @@ from dva import tasks
 from dva.learning import preset
 from dva.runs.config import resolve_device
 from dva.runs.errors import UsageError
-from dva.studies.report import StudyConfig, new_figure
+from dva.studies.report import Report, StudyConfig, describe, new_figure, silent
 from dva.studies.routes import LABELS, ROUTES, draw_bars, new_route
 from dva.tasks import Task
 
@@ -57,7 +57,7 @@ class Config(StudyConfig):
     """Side of the images; none: 48, with --full 84."""
 
 
-def measure(config: Config) -> dict[str, Any]:
+def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Measures every case; returns one row each."""
     if resolve_device(config.device) == "cpu" and not Path("/proc/self/clear_refs").exists():
         raise UsageError("Peak memory on a CPU is measured on Linux only. Use --device cuda.")
@@ -91,6 +91,7 @@ def measure(config: Config) -> dict[str, Any]:
                 "state_storage": config.state_storage, **case,
             }  # fmt: skip
             rows.append({"sweep": sweep, **measure_apart(**arguments)})
+            report(describe(rows[-1]))
     return {"size": size, "rows": rows}
 
 

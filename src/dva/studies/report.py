@@ -3,13 +3,21 @@
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dva.runs.checkpoint import write_atomically
 from dva.runs.machine import describe_machine
 
-__all__ = ["StudyConfig", "new_figure", "save"]
+__all__ = ["Report", "StudyConfig", "describe", "new_figure", "save", "silent"]
+
+Report = Callable[[str], None]
+"""Takes a line about what was just measured."""
+
+
+def silent(line: str) -> None:
+    """Reports to nobody."""
 
 
 @dataclasses.dataclass
@@ -25,6 +33,16 @@ class StudyConfig:
     """Seed of starts, networks and noise."""
     device: str = "auto"
     """auto, cpu or cuda."""
+
+
+def describe(row: dict[str, Any]) -> str:
+    """Writes the texts and numbers of a row as one line."""
+    values = {
+        name: f"{value:.3g}" if isinstance(value, float) else value
+        for name, value in row.items()
+        if isinstance(value, str | int | float)
+    }
+    return "  ".join(f"{name} {value}" for name, value in values.items())
 
 
 def new_figure(columns: int, rows: int = 1) -> tuple[Any, Any]:

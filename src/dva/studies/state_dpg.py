@@ -15,6 +15,7 @@ from dva.studies.curves import (
     open_runs,
     train_runs,
 )
+from dva.studies.report import Report, silent
 
 __all__ = ["Config", "draw", "measure", "summary"]
 
@@ -29,7 +30,7 @@ class Config(CurvesConfig):
     """Iterations to train; none: 200, with --full the planned ones."""
 
 
-def measure(config: Config) -> dict[str, Any]:
+def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Averages the curves of the runs given, or trains them first, on Cartpole and Hopper."""
     if config.runs:
         runs = open_runs(
@@ -37,7 +38,7 @@ def measure(config: Config) -> dict[str, Any]:
         )
     else:
         runs = train_runs(
-            config.run_dir or Path("runs/state-dpg"), tuple(LABELS),
+            report, config.run_dir or Path("runs/state-dpg"), tuple(LABELS),
             config.tasks or ("cartpole", "hopper"), config.seeds_to_train,
             observe="state", device=config.device,
             stop_at=config.stop_at or (None if config.full else 200),

@@ -21,7 +21,7 @@ from dva.studies.gradients import (
     open_loop_gradient,
     same_rollout,
 )
-from dva.studies.report import new_figure
+from dva.studies.report import Report, describe, new_figure, silent
 from dva.studies.setup import ComparisonConfig, learners_to_compare
 
 __all__ = ["Config", "draw", "measure", "summary"]
@@ -34,12 +34,13 @@ class Config(ComparisonConfig):
     """Compare D.Va's gradient with behaviour cloning and with one graph (Theorem 1)."""
 
 
-def measure(config: Config) -> dict[str, Any]:
+def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Compares gradients; returns one row each."""
     rows = []
     for learner, seed, name in learners_to_compare(config, "dva", num_envs=8):
         assert isinstance(learner, DVA)
         rows.append({**name, **_compare(learner, seed)})
+        report(describe(rows[-1]))
     return {"rows": rows}
 
 

@@ -15,6 +15,7 @@ from dva.studies.curves import (
     open_runs,
     train_runs,
 )
+from dva.studies.report import Report, silent
 
 __all__ = ["Config", "draw", "measure", "summary"]
 
@@ -29,7 +30,7 @@ class Config(CurvesConfig):
     """Planned iterations; none: 300, with --full the algorithm's."""
 
 
-def measure(config: Config) -> dict[str, Any]:
+def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Averages the curves of the runs given, or trains them first: on Cartpole, with `full` on the
     paper's four tasks."""
     if config.runs:
@@ -47,7 +48,7 @@ def measure(config: Config) -> dict[str, Any]:
         if iterations is not None:
             changes["iterations"] = iterations
         runs = train_runs(
-            config.run_dir or Path("runs/visual-shac"), tuple(LABELS), tasks,
+            report, config.run_dir or Path("runs/visual-shac"), tuple(LABELS), tasks,
             config.seeds_to_train, observe="pixels", camera="differentiable",
             device=config.device, **changes,
         )  # fmt: skip

@@ -43,9 +43,11 @@ def device(value: str | torch.device) -> torch.device:
     try:
         found = torch.device(value)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device is {value!r}; give 'auto', 'cpu' or 'cuda'.") from error
+        raise ValueError(
+            f"device is {value!r}; give 'auto', 'cpu', 'cuda' or 'cuda:INDEX'."
+        ) from error
     if found.type not in ("cpu", "cuda"):
-        raise ValueError(f"device is {value!r}; give 'auto', 'cpu' or 'cuda'.")
+        raise ValueError(f"device is {value!r}; give 'auto', 'cpu', 'cuda' or 'cuda:INDEX'.")
     if found.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (found.index or 0) >= count:

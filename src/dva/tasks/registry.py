@@ -63,16 +63,30 @@ def register(task: Task, replace: bool = False) -> Task:
 def get(name: str) -> Task:
     """Finds a task by its name.
 
+    Args:
+        name: of a task, or "MODULE:NAME" for one that importing the module registers.
+
     Raises:
         ValueError: there is no task of that name; the message lists all and suggests the closest.
+            Or the module cannot be imported.
     """
+    module, colon, rest = str(name).partition(":")
+    if colon:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ValueError(
+                f"Task {name!r} asks for the module {module!r}, which cannot be imported: {error}. "
+                "Give the name of a file without its .py, from the folder where it lies."
+            ) from error
+        name = rest
     if name in _TASKS:
         return _TASKS[name]
     close = difflib.get_close_matches(str(name), _TASKS, n=1)
     suggestion = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(
-        f"Unknown task {name!r}.{suggestion} Tasks: {', '.join(names())}. "
-        "A task of your own is made known with dva.tasks.register(MyTask())."
+        f"Unknown task {name!r}.{suggestion} Tasks: {', '.join(names())}. A task of your own is "
+        "made known with dva.tasks.register(MyTask()), and found by commands as MODULE:NAME."
     )
 
 
@@ -102,7 +116,7 @@ def make(
     """Makes an environment of `num_envs` robots from a task's name (or a `Task`).
 
     Args:
-        task: a name that `dva.tasks.names()` lists, or a Task.
+        task: a name that `dva.tasks.names()` lists, "MODULE:NAME" as in `get`, or a Task.
         num_envs: number of robots N, at least 1.
         device: "cpu", "cuda", or "auto" for CUDA where there is one.
         seed: of the starts; the same seed gives the same episodes.
