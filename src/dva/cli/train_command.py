@@ -66,7 +66,9 @@ def _new(arguments: Sequence[str]) -> runs.TrainConfig:
         device=find_value(arguments, "--device") or "auto",
         **({"observe": observe} if observe else {}),
     )
-    return _strip(_parse(arguments, base), arguments)
+    # With a task, help leaves out the argument that it fills.
+    command = f"train {task}" if task in arguments else "train"
+    return _strip(_parse(arguments, base, command), arguments)
 
 
 def _continued(arguments: Sequence[str], resumed: runs.Run) -> runs.TrainConfig:
@@ -76,11 +78,11 @@ def _continued(arguments: Sequence[str], resumed: runs.Run) -> runs.TrainConfig:
     return config
 
 
-def _parse(arguments: Sequence[str], base: runs.TrainConfig) -> TrainFlags:
+def _parse(arguments: Sequence[str], base: runs.TrainConfig, command: str = "train") -> TrainFlags:
     values = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
     kind = TrainFlags[type(base.learner)]  # type: ignore[misc]
     description = DESCRIPTION.format(task=base.task, algo=base.algo, preset=base.preset)
-    return parse(kind, arguments, "train", default=kind(**values), description=description)
+    return parse(kind, arguments, command, default=kind(**values), description=description)
 
 
 def _strip(flags: TrainFlags, arguments: Sequence[str]) -> runs.TrainConfig:
