@@ -80,8 +80,10 @@ _FAST_CHANGES: dict[str, Any] = {"num_envs": 256, "horizon": 16, "iterations": 8
 _FAST_TASKS: dict[str, dict[str, Any]] = {
     "cartpole": {"horizon": 32, "iterations": 600},
     "hopper": {"actor_learning_rate": 1e-3, "iterations": 6_000},
+    "cheetah": {"actor_learning_rate": 4e-3},
     "ant": {"iterations": 12_000},
     "humanoid": {"iterations": 20_000},
+    "anymal": {"iterations": 2_000},
 }
 
 
