@@ -3,7 +3,7 @@
     pip install py-spy
     python benchmarks/python_share.py cartpole hopper
 
-A sampling profiler looks 500 times a second at what runs: the interpreter, torch's Python bindings,
+A sampling profiler looks 200 times a second at what runs: the interpreter, torch's Python bindings,
 or compiled code called from there. One row per task: shares of all samples within training
 iterations, and the interpreter's and the bindings' share of each block. The profiler needs the
 right to trace a process (on Linux, root or ptrace_scope 0).
@@ -34,7 +34,7 @@ def measure(task: str, iterations: int) -> dict[str, Any]:
     folder = Path(__file__).parent
     with tempfile.TemporaryDirectory() as scratch:
         stacks = Path(scratch) / "stacks.txt"
-        profiler = ["record", "--native", "--rate", "500", "--format", "raw", "--output"]
+        profiler = ["record", "--native", "--rate", "200", "--format", "raw", "--output"]
         training = ["iteration.py", task, "--preset", "cpu", "--device", "cpu", "--threads", "1"]
         subprocess.run(
             [
