@@ -165,6 +165,7 @@ HINGE = "<joint name='j' type='hinge'/>"
     ("text", "message"),
     [
         (mjcf("<joint name='j' type='ball'/>" + GEOM), "'j' is a ball joint. Allowed"),
+        (mjcf("<joint type='ball'/>" + GEOM), "joint number 0 is a ball joint"),
         (mjcf(GEOM), "no joint"),
         (mjcf(HINGE + "<inertial pos='0 0 0' mass='1' diaginertia='1 1 1'/>"
               "<geom type='ellipsoid' size='1 1 2'/>"), "Allowed: sphere, capsule, box"),
@@ -178,6 +179,13 @@ def test_errors_say_what_to_change(tmp_path, text: str, message: str):
     path = tmp_path / "bad.xml"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
+        load_model(path)
+
+
+def test_a_file_that_is_no_mjcf(tmp_path):
+    path = tmp_path / "notes.md"
+    path.write_text("# Notes")
+    with pytest.raises(ValueError, match=r"must end in \.xml"):
         load_model(path)
 
 

@@ -76,6 +76,11 @@ def test_variant_of_a_task():
     assert "dva/HopperShort-v0" in gymnasium.registry
 
 
+def test_an_unknown_robot_is_named_with_the_closest():
+    with pytest.raises(ValueError, match="Did you mean 'cartpole'"):
+        robots.mjcf_path("cartpol")
+
+
 def test_wrong_tasks_are_refused():
     with pytest.raises(ValueError, match="exists already"):
         tasks.register(replace(tasks.get("hopper"), episode_length=10))

@@ -6,6 +6,7 @@ stiffness) stands in `user` data, explained at the top of each file. Add a robot
 file here.
 """
 
+import difflib
 from pathlib import Path
 
 __all__ = ["mjcf_path", "robot_names"]
@@ -26,5 +27,10 @@ def mjcf_path(name: str) -> Path:
     """
     path = _FOLDER / f"{name}.xml"
     if not path.is_file():
-        raise ValueError(f"Unknown robot {name!r}. Robots: {', '.join(robot_names())}.")
+        close = difflib.get_close_matches(name, robot_names(), n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"Unknown robot {name!r}.{hint} Robots: {', '.join(robot_names())}. A path that ends "
+            "in .xml names an MJCF file of your own."
+        )
     return path

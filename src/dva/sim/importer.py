@@ -10,6 +10,7 @@ and `<geom user="ke kd kf mu">`.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -48,13 +49,16 @@ def load_model(path: str | Path, inertia: str = "physical") -> Model:
         FileNotFoundError: there is no such MJCF file.
         ValueError: MuJoCo cannot compile the file, or it holds something that is not simulated
             (ball joints, tendons, equality constraints, actuators other than motors, ...);
-            `inertia` is unknown, or the robot has no published ones.
+            `inertia` is unknown, or the robot has no published ones; the file's name does not end
+            in .xml.
     """
     path = Path(path)
     if inertia not in INERTIA_CHOICES:
         raise ValueError(f"inertia is {inertia!r}; allowed: {', '.join(INERTIA_CHOICES)}.")
     if not path.is_file():
         raise FileNotFoundError(f"No MJCF file at {path}.")
+    if path.suffix != ".xml":
+        raise ValueError(f"{path} is not an MJCF file: its name must end in .xml.")
     try:
         compiled = mujoco.MjSpec.from_file(str(path)).compile()
     except ValueError as error:
@@ -81,11 +85,16 @@ def _refuse_unsupported(m: mujoco.MjModel, path: Path) -> None:
     for j in range(m.njnt):
         if m.jnt_type[j] == mujoco.mjtJoint.mjJNT_BALL:
             raise ValueError(
-                f"{path}: joint {m.joint(j).name!r} is a ball joint. Allowed: free, hinge, slide. "
+                f"{path}: joint {_name(m.joint(j))} is a ball joint. Allowed: free, hinge, slide. "
                 "Use three hinges on one body instead."
             )
         if m.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE and m.body_parentid[m.jnt_bodyid[j]] != 0:
-            raise ValueError(f"{path}: free joint {m.joint(j).name!r} is not on a top-level body.")
+            raise ValueError(f"{path}: free joint {_name(m.joint(j))} is not on a top-level body.")
+
+
+def _name(element: Any) -> str:
+    """Names an element of the model, or counts it if it has no name."""
+    return repr(element.name) if element.name else f"number {element.id}"
 
 
 @dataclass
@@ -217,7 +226,7 @@ class _Builder:
             points, radius = np.array(signs) * size, 0.0
         else:
             raise ValueError(
-                f"{self.path}: geom {m.geom(geom).name!r} of body "
+                f"{self.path}: geom {_name(m.geom(geom))} of body "
                 f"{m.body(m.geom_bodyid[geom]).name!r} is a "
                 f"{mujoco.mjtGeom(kind).name[7:].lower()}, which has no ground contact. "
                 'Allowed: sphere, capsule, box. Set contype="0" if it is only to be seen.'
@@ -266,7 +275,7 @@ class _Builder:
         m = self.m
         action, gear = np.full(m.nv, -1, np.int32), np.zeros(m.nv)
         for a in range(m.nu):
-            name = m.actuator(a).name
+            name = _name(m.actuator(a))
             joint = m.actuator_trnid[a, 0]
             is_motor = (
                 m.actuator_trntype[a] == mujoco.mjtTrn.mjTRN_JOINT
@@ -277,17 +286,17 @@ class _Builder:
             )
             if not is_motor:
                 raise ValueError(
-                    f"{self.path}: actuator {name!r} is not a motor on a hinge or slide joint. "
+                    f"{self.path}: actuator {name} is not a motor on a hinge or slide joint. "
                     "Write it as <motor joint=... gear=.../>."
                 )
             if not (m.actuator_ctrllimited[a] and np.allclose(m.actuator_ctrlrange[a], (-1, 1))):
                 raise ValueError(
-                    f"{self.path}: actuator {name!r} has ctrlrange {m.actuator_ctrlrange[a]}. "
+                    f"{self.path}: actuator {name} has ctrlrange {m.actuator_ctrlrange[a]}. "
                     'Actions are in [-1, 1]: write ctrlrange="-1 1"; gear holds the strength.'
                 )
             dof = int(m.jnt_dofadr[joint])
             if action[dof] >= 0:
-                raise ValueError(f"{self.path}: two actuators drive joint {m.joint(joint).name!r}.")
+                raise ValueError(f"{self.path}: two actuators drive joint {_name(m.joint(joint))}.")
             action[dof] = a
             gear[dof] = m.actuator_gear[a, 0] * m.actuator_gainprm[a, 0]
         return action, gear
