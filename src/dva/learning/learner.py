@@ -152,16 +152,17 @@ class Learner:
         if self.threads is None or not self.config.pixels:
             return self.actor(inputs, converted)[0]
         parts = inputs.split(_PART)
-        means: dict[int, Tensor] = {}
+        embedded: dict[int, Tensor] = {}
         converted = converted or self.actor.converted()
 
         def run(lane: range) -> None:
             for i in lane:
-                means[i] = self.actor(parts[i], converted)[0]
+                embedded[i] = self.actor.embed(parts[i], converted)
 
         lanes = [range(i, len(parts), self.threads) for i in range(min(self.threads, len(parts)))]
         run_side_by_side([partial(run, lane) for lane in lanes])
-        return torch.cat([means[i] for i in range(len(parts))])
+        # Once for all: these layers are small.
+        return self.actor.decide(torch.cat([embedded[i] for i in range(len(parts))]))
 
     def policy_input(self, observation: Observation, normalizer: RunningNormalizer) -> Tensor:
         """Picks what the actor sees: images (n, C, H, W), or normalised states (n, O)."""

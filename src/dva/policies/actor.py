@@ -83,9 +83,22 @@ class Actor(nn.Module):
             observation: images (B, C, H, W), or (normalised) states (B, O).
             converted: what `converted` returned, to spare many small batches the conversion.
         """
-        x = observation
+        return self.decide(self.embed(observation, converted)), self.log_std
+
+    def embed(
+        self, observation: Tensor, converted: Sequence[tuple[Tensor, Tensor]] | None = None
+    ) -> Tensor:
+        """Does the large part of `forward`, up to the trunk's linear layer: (B, trunk_size).
+
+        States are left as they are.
+        """
+        if self.encoder is None:
+            return observation
+        *convolutions, trunk = converted or self.converted()
+        return F.linear(self.encoder(observation, convolutions), *trunk)
+
+    def decide(self, embedded: Tensor) -> Tensor:
+        """Does the rest: the mean (B, A) of what `embed` returned."""
         if self.encoder is not None:
-            *convolutions, trunk = converted or self.converted()
-            x = F.linear(self.encoder(x, convolutions), *trunk)
-            x = torch.tanh(self.trunk_norm(x.float()))
-        return self.mean(self.mlp(x)), self.log_std
+            embedded = torch.tanh(self.trunk_norm(embedded.float()))
+        return self.mean(self.mlp(embedded))
