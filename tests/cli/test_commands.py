@@ -73,6 +73,8 @@ def test_train_help_shows_the_values_of_the_preset(capsys):
         ("train", "Give a task"),
         ("train carpole", "Did you mean 'cartpole'"),
         ("train nowhere:slide", "module 'nowhere', which cannot be imported"),
+        ("train .nowhere:slide", "Write MODULE:NAME"),
+        ("train dva.tasks:carpole", "Did you mean 'dva.tasks:cartpole'"),
         ("random carpole", "Did you mean 'cartpole'"),
         ("train cartpole --algo x", "Unknown algorithm 'x'"),
         ("train cartpole --preset x", "Allowed: cpu, fast, paper"),
@@ -206,7 +208,7 @@ def test_the_task_of_the_docs_is_trained_by_commands(tmp_path):
     (tmp_path / "slide_task.py").write_text(blocks[0].split("```")[0])
     plan = [*TINY[2:], "--iterations", "2", "--run-dir", "run"]
     for arguments in (
-        ["train", "slide_task:slide", *plan],
+        ["train", "--device", "cpu", "slide_task:slide", *plan],
         ["train", "--resume", "run", "--iterations", "3"],
         ["eval", "run", "--device", "cpu", "--episodes", "1"],
     ):

@@ -27,8 +27,13 @@ META = torch.device("meta")
 """What torch's compiled part takes a pretended tensor for."""
 
 
-HOST = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique")
+HOST = {
+    "_local_scalar_dense", "nonzero", "equal", "allclose", "masked_select", "masked_scatter",
+    "bincount", "_unique2", "unique_dim", "unique_consecutive",
+}  # fmt: skip
 """Operations that make the host wait for a device."""
+INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
+JOINING = {"cat", "stack"}
 
 
 class PretendTensor(Tensor):
@@ -67,6 +72,9 @@ class PretendTensor(Tensor):
 
     def tolist(self) -> Any:
         return self.cpu().tolist()
+
+    def new_tensor(self, data: Any, **kwargs: Any) -> Tensor:
+        return torch.tensor(data, device=CUDA, **{"dtype": self.dtype, **kwargs})
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -112,17 +120,20 @@ class PretendCuda(TorchDispatchMode):
 
     def _check(self, func: Any, tensors: Any, pretended: list[bool], on_cuda: bool) -> None:
         name = func.name()
-        moves = "_to_copy" in name or name.startswith("aten::copy_")
+        word = name.removeprefix("aten::").partition(".")[0]
+        moves = word in ("_to_copy", "copy_")
         # A mask says only on the device how many it chooses.
-        masked = name == "aten::index.Tensor" and any(x.dtype == torch.bool for x in tensors[1:])
+        masked = word in INDEXING and any(x.dtype == torch.bool for x in tensors[1:])
         if moves and any(on_cuda != one for one in pretended):
             self.transfers.append(name)
-        elif any(pretended) and (masked or any(word in name for word in HOST)):
+        elif any(pretended) and (masked or word in HOST):
             self.transfers.append(name)
         elif any(pretended) and not moves:
-            # As on a GPU, numbers may be on the host.
+            # As on a GPU, numbers may be on the host, but not become parts of a tensor.
             strangers = [
-                x for x, one in zip(tensors, pretended, strict=True) if not one and x.dim() > 0
+                x
+                for x, one in zip(tensors, pretended, strict=True)
+                if not one and (x.dim() > 0 or word in JOINING)
             ]
             if strangers:
                 raise RuntimeError(f"{name} has tensors on cuda:0 and on the cpu: {strangers}")

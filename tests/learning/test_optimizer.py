@@ -71,6 +71,15 @@ def test_critic_fit_leaves_nonfinite_samples_out() -> None:
     assert all(torch.isfinite(parameter).all() for parameter in critic.parameters())
 
 
+def test_critic_fit_of_fewer_samples_than_minibatches() -> None:
+    critic = Critic(3, (8,))
+    optimizer = ClippedAdam(critic.parameters(), (0.7, 0.95), 1.0)
+    loss, _, _ = fit_critic(
+        critic, optimizer, torch.randn(2, 3), torch.randn(2), 1, 4, torch.Generator()
+    )
+    assert torch.isfinite(loss)
+
+
 def test_target_keeps_the_share_alpha_of_itself() -> None:
     target, source = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
     nn.init.constant_(target.weight, 1.0)

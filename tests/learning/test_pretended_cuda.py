@@ -53,6 +53,10 @@ def learner(task: str, device: str, kind: Any, config: Any, values: Any, changes
         lambda x: x[x > 0],
         lambda x: torch.tensor([1.0, 2.0], device="cuda"),
         lambda x: bool((x > 0).any()),
+        lambda x: x.__setitem__(x > 0, torch.ones((0,), device="cuda")),
+        lambda x: x.masked_scatter(x > 0, x),
+        lambda x: torch.allclose(x, x),
+        lambda x: x.new_tensor([1.0]),
     ],
 )
 def test_transfers_are_noticed(cuda: PretendCuda, operation: Callable[[Tensor], Any]) -> None:
@@ -61,7 +65,13 @@ def test_transfers_are_noticed(cuda: PretendCuda, operation: Callable[[Tensor], 
 
 
 @pytest.mark.parametrize(
-    "operation", [lambda x: x + torch.ones(3), lambda x: x[:, [0, 1]], lambda x: x @ torch.ones(3)]
+    "operation",
+    [
+        lambda x: x + torch.ones(3),
+        lambda x: x[:, [0, 1]],
+        lambda x: x @ torch.ones(3),
+        lambda x: torch.stack([x[0, 0], torch.ones(())]),
+    ],
 )
 def test_strangers_are_noticed(cuda: PretendCuda, operation: Callable[[Tensor], Any]) -> None:
     with pytest.raises(RuntimeError, match="cuda:0"):

@@ -57,15 +57,15 @@ def test_two_processes_cannot_train_in_one_run(tiny):
 
 def test_missing_runs_are_explained(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="none in"):
-        Run.open(tmp_path / "nothing")
+    with pytest.raises(UsageError, match="none in runs/ either"):
+        Run.open("runs/nothing")
     Run.create(tiny(run_dir="runs/elsewhere"))
-    with pytest.raises(UsageError, match="Runs in runs/: elsewhere"):
+    with pytest.raises(UsageError, match="There are runs/elsewhere"):
         Run.open("nothing")
     Run.create(tiny("cartpole-dva-s0"))
     with pytest.raises(UsageError, match="Did you mean .*cartpole-dva-s0"):
         Run.open(tmp_path / "cartpole-dva-s1")
-    with pytest.raises(UsageError, match="Runs in .*: cartpole-dva-s0"):
+    with pytest.raises(UsageError, match="There are .*cartpole-dva-s0, runs/elsewhere"):
         Run.open(tmp_path / "zzz")
 
 

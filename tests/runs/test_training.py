@@ -196,6 +196,12 @@ def test_advice_names_the_limit_that_was_reached_and_never_a_smaller_plan(tiny):
     assert Run.open(run.path).config.planned_iterations == 20
 
 
+def test_when_files_are_written_may_change(tiny):
+    run = runs.train(tiny(checkpoint_interval=1, stop_at=2)).run
+    changed = dataclasses.replace(run.config, checkpoint_interval=None, stop_at=3)
+    assert len(runs.train(changed, resume=run).run.metrics()) == 3
+
+
 def test_a_run_continues_with_its_own_configuration_only(whole):
     stored = (whole.path / "config.yaml").read_text()
     run = Run.open(whole.path)

@@ -43,12 +43,13 @@ def find_task(arguments: Sequence[str], known: Sequence[str]) -> str | None:
     """Returns the task among arguments whose other flags are not known yet.
 
     That is the first argument if it is not a flag; otherwise the first one that is the name of a
-    task and not the value of a flag that takes any text.
+    task, or MODULE:NAME, and not the value of a flag that takes any text.
     """
     if arguments and not arguments[0].startswith("-"):
         return arguments[0]
-    free_text = ("--run-dir", "--resume")
+    free_text = ("--run-dir", "--resume", "--device")
     for before, argument in zip(["", *arguments], arguments, strict=False):
-        if argument in known and before not in free_text:
+        named = argument in known or (":" in argument and not argument.startswith("-"))
+        if named and before not in free_text:
             return argument
     return None

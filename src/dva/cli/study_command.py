@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> int:
     config = parse(study.Config, rest, f"study {name}")
     from dva.studies.report import save
 
-    print("Measuring, some minutes on a CPU.", flush=True)
+    print("Measuring ...", flush=True)
     result = study.measure(config, report=lambda line: print(line, flush=True))
     print()
     path = save(config, name, result, study.draw(result))

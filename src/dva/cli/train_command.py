@@ -31,8 +31,8 @@ class TrainFlags(runs.TrainConfig[LearnerConfig], Generic[LearnerConfig]):
     env_steps: int | None = None
     """Plan by environment steps, instead of --iterations: rounded up to whole iterations."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Continue the run in this folder; only --iterations, --env-steps, --minutes and --stop-at may
-    be given with it."""
+    """Continue the run in this folder; only --iterations, --env-steps, --minutes, --stop-at,
+    --checkpoint-interval and --video-interval may be given with it."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -113,7 +113,8 @@ def _conclude(outcome: runs.Outcome) -> int:
     if run_.curve.is_file():
         print(f"curve    {run_.curve}")
     print(f"\nNext:\n  dva eval {run_.path} --video {run_.videos / 'evaluation.mp4'}")
-    if read_pointer(run_.checkpoints, "best") != read_pointer(run_.checkpoints, "latest"):
+    best = read_pointer(run_.checkpoints, "best")
+    if best is not None and best != read_pointer(run_.checkpoints, "latest"):
         print(f"  dva eval {run_.path} --checkpoint best")
     print(f"  tensorboard --logdir {run_.path.parent}")
     if outcome.reason != "finished":

@@ -46,7 +46,7 @@ def fit_critic(
         losses, norms = [], []
         # A permutation, made by operations that a CUDA graph can hold.
         order = torch.rand(states.shape[0], generator=generator, device=states.device).argsort()
-        for batch in order.tensor_split(minibatches):
+        for batch in order.tensor_split(min(minibatches, len(order))):
             loss = F.mse_loss(critic(states[batch]) * weights[batch], targets[batch])
             gradients = torch.autograd.grad(loss, optimizer.parameters)
             for parameter, gradient in zip(optimizer.parameters, gradients, strict=True):

@@ -132,8 +132,8 @@ def load_checkpoint(folder: Path, pointer: str = "latest") -> Checkpoint:
     path = read_pointer(folder, pointer)
     if path is None:
         raise UsageError(
-            f"There is no {pointer} checkpoint under {folder}. Train on until the first one is "
-            "saved (--checkpoint-interval)."
+            f"There is no {pointer} checkpoint under {folder}. Train on until one is saved; for "
+            "the best one an episode must have ended before."
         )
     try:
         info = json.loads(path.with_suffix(".json").read_text())

@@ -11,6 +11,8 @@ __all__ = ["continued_config", "require_continuable"]
 
 LIMITS = ("minutes", "stop_at")
 """Fields that belong to one session of a run, not to the run."""
+FILES = ("checkpoint_interval", "video_interval")
+"""Fields that say when files are written, and change nothing in them."""
 
 
 def continued_config(stored: TrainConfig) -> TrainConfig:
@@ -23,14 +25,15 @@ def require_continuable(stored: TrainConfig, given: TrainConfig) -> None:
 
     Args:
         stored: the run's own configuration.
-        given: the same, but for `minutes`, `stop_at` and the planned `iterations`.
+        given: the same, but for `minutes`, `stop_at`, the intervals between checkpoints and
+            videos, and the planned `iterations`.
 
     Raises:
         UsageError: another value differs; a run with one configuration in its folder and metrics
             of two would mislead.
     """
     before, after = config_to_dict(stored), config_to_dict(given)
-    _require_same(before, after, (*LIMITS, "learner"))
+    _require_same(before, after, (*LIMITS, *FILES, "learner"))
     _require_same(before["learner"], after["learner"], ("iterations",))
 
 
@@ -41,6 +44,7 @@ def _require_same(
         if name not in allowed and before[name] != after.get(name):
             raise UsageError(
                 f"The run was started with {name} = {before[name]!r}; it cannot continue with "
-                f"{after.get(name)!r}. Only --iterations, --env-steps, --minutes and --stop-at may "
-                "change. Leave the flag out, or start a new run without --resume."
+                f"{after.get(name)!r}. Only --iterations, --env-steps, --minutes, --stop-at, "
+                "--checkpoint-interval and --video-interval may change. Leave the flag out, or "
+                "start a new run without --resume."
             )

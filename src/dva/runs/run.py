@@ -175,13 +175,13 @@ def _describe_missing(path: Path) -> str:
     if path.is_file():
         return f"{path} is a file. Give the folder of a run."
     text = f"There is no run in {path}"
-    found: list[Path] = []
-    for parent in (path.parent, Path("runs")):
-        found = found or sorted(config.parent for config in parent.glob("*/config.yaml"))
+    parents = list(dict.fromkeys((path.parent, Path("runs"))))
+    places = " or ".join(f"{parent}/" for parent in parents)
+    found = [config.parent for parent in parents for config in sorted(parent.glob("*/config.yaml"))]
     if not found:
-        return f"{text}, and none in {path.parent}/ or runs/ either. Train one: dva train cartpole."
+        return f"{text}, and none in {places} either. Train one: dva train cartpole."
     names = {run.name: run for run in found}
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
     if close:
         return f"{text}. Did you mean {names[close[0]]}?"
-    return f"{text}. Runs in {found[0].parent}/: {', '.join(names)}."
+    return f"{text}. There are {', '.join(map(str, found))}."

@@ -49,11 +49,12 @@ class Update:
     """Estimated time to the end; None where it is not known yet."""
 
     def __str__(self) -> str:
-        if self.row is None:
-            return self.message or ""
-        row = self.row
-        mean = "-" if row["return"] is None else f"{row['return']:,.1f}"
-        return f"iteration {row['iteration']:,} / {self.last_iteration:,}  return {mean}"
+        lines = [] if self.message is None else [self.message]
+        if self.row is not None:
+            mean = "-" if self.row["return"] is None else f"{self.row['return']:,.1f}"
+            done = f"{self.row['iteration']:,} / {self.last_iteration:,}"
+            lines.append(f"iteration {done}  return {mean}")
+        return "\n".join(lines)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,9 @@ from dva.sim import LinkPoses
 
 __all__ = ["Stage", "launch"]
 
+_BLOCK = 128
+"""Threads of a CUDA block: one for each pixel, which fill every multiprocessor."""
+
 
 class Stage:
     """The shapes of n environments, relative to each one's camera.
@@ -89,4 +92,4 @@ class Stage:
 def launch(kernel: Any, dim: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """Describes a launch whose inputs are found by name; an absent one is a null array."""
     inputs = [arguments.get(argument.label) for argument in kernel.adj.args]
-    return {"kernel": kernel, "dim": dim, "inputs": inputs}
+    return {"kernel": kernel, "dim": dim, "inputs": inputs, "block_dim": _BLOCK}

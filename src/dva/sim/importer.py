@@ -50,15 +50,15 @@ def load_model(path: str | Path, inertia: str = "physical") -> Model:
         ValueError: MuJoCo cannot compile the file, or it holds something that is not simulated
             (ball joints, tendons, equality constraints, actuators other than motors, ...);
             `inertia` is unknown, or the robot has no published ones; the file's name does not end
-            in .xml.
+            in .xml or .urdf.
     """
     path = Path(path)
     if inertia not in INERTIA_CHOICES:
         raise ValueError(f"inertia is {inertia!r}; allowed: {', '.join(INERTIA_CHOICES)}.")
     if not path.is_file():
         raise FileNotFoundError(f"No MJCF file at {path}.")
-    if path.suffix != ".xml":
-        raise ValueError(f"{path} is not an MJCF file: its name must end in .xml.")
+    if path.suffix not in (".xml", ".urdf"):
+        raise ValueError(f"{path} is not an MJCF file: its name must end in .xml (or .urdf).")
     try:
         compiled = mujoco.MjSpec.from_file(str(path)).compile()
     except ValueError as error:

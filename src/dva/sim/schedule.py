@@ -13,8 +13,8 @@ from dva.sim.workspace import StepSize
 __all__ = ["Program", "backward_program", "forward_program", "pose_program"]
 
 _BLOCK = 32
-"""Threads of a CUDA block. Few: a launch has a thread for each environment, or some, and a block
-runs on one multiprocessor."""
+"""Threads of a CUDA block, unless a launch says otherwise. Few: most launches have a thread for
+each environment, or some, and a block runs on one multiprocessor."""
 _CAPTURING = threading.Lock()
 """On a CPU, Warp captures one graph at a time in a process."""
 
@@ -30,9 +30,10 @@ class Program:
         self._device = device
         self._graph: Any = None
         self._commands: list[Any] = []
-        self._launches = [launch | {"device": device, "block_dim": _BLOCK} for launch in launches]
-        for module in {launch["kernel"].module for launch in self._launches}:
-            module.load(device, 1 if device.is_cpu else _BLOCK)
+        defaults = {"device": device, "block_dim": _BLOCK}
+        self._launches = [defaults | launch for launch in launches]
+        for module, block in {(x["kernel"].module, x["block_dim"]) for x in self._launches}:
+            module.load(device, 1 if device.is_cpu else block)
         if capture:
             # torch's default stream cannot be captured: a stream of its own is used on CUDA
             stream = wp.Stream(device) if device.is_cuda else None

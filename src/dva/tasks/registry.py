@@ -70,24 +70,33 @@ def get(name: str) -> Task:
         ValueError: there is no task of that name; the message lists all and suggests the closest.
             Or the module cannot be imported.
     """
-    module, colon, rest = str(name).partition(":")
+    module, colon, own = str(name).rpartition(":")
     if colon:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise ValueError(
-                f"Task {name!r} asks for the module {module!r}, which cannot be imported: {error}. "
-                "Give the name of a file without its .py, from the folder where it lies."
-            ) from error
-        name = rest
-    if name in _TASKS:
-        return _TASKS[name]
-    close = difflib.get_close_matches(str(name), _TASKS, n=1)
-    suggestion = f" Did you mean {close[0]!r}?" if close else ""
+        _import_module_of(name, module)
+    if own in _TASKS:
+        return _TASKS[own]
+    close = difflib.get_close_matches(own, _TASKS, n=1)
+    suggestion = f" Did you mean {module + colon + close[0]!r}?" if close else ""
     raise ValueError(
         f"Unknown task {name!r}.{suggestion} Tasks: {', '.join(names())}. A task of your own is "
         "made known with dva.tasks.register(MyTask()), and found by commands as MODULE:NAME."
     )
+
+
+def _import_module_of(name: str, module: str) -> None:
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError(
+            f"Task {name!r} does not begin with the name of a module. Write MODULE:NAME, where "
+            "MODULE is the name of a file without its .py, in the folder you work in."
+        )
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        hint = " Is its file in the folder you work in?" if error.name == module else ""
+        raise ValueError(
+            f"Task {name!r} asks for the module {module!r}, which cannot be imported: {error}."
+            f"{hint}"
+        ) from error
 
 
 def names() -> list[str]:
