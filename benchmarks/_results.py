@@ -1,5 +1,6 @@
 """What the benchmark scripts share: printing rows, and keeping them with their provenance."""
 
+import argparse
 import json
 import platform
 import shlex
@@ -13,7 +14,14 @@ from typing import Any
 
 import torch
 
-__all__ = ["PHASES", "describe_device", "phase_medians", "report"]
+__all__ = [
+    "PHASES",
+    "add_output_flags",
+    "describe_device",
+    "phase_medians",
+    "report",
+    "synchronize",
+]
 
 PHASES = (
     "rollout", "rendering", "simulation", "action_gradient", "policy_gradient", "regression",
@@ -22,6 +30,18 @@ PHASES = (
 """Phases of an iteration, of any algorithm."""
 
 _PACKAGES = ("torch", "warp-lang", "mujoco", "mujoco-warp")
+
+
+def add_output_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that `report` takes: --json and --save."""
+    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
+    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+
+
+def synchronize(device: str | torch.device) -> None:
+    """Waits for a GPU to finish; a CPU has."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def report(rows: list[dict[str, Any]], as_json: bool, save: Path | None) -> None:

@@ -10,11 +10,10 @@ Poses are random around the start and the floor is moving, as in training.
 import argparse
 import statistics
 import time
-from pathlib import Path
 
 import torch
 
-from _results import report
+from _results import add_output_flags, report, synchronize
 from dva import robots, tasks
 from dva.sensors import Camera
 from dva.sensors.camera import RENDERERS, RendererName
@@ -46,10 +45,10 @@ def measure(
     rates = []
     for _ in range(repeats):
         joint_q = joint_q + 0.02
-        _synchronize(device)
+        synchronize(device)
         began = time.perf_counter()
         camera.render(joint_q)
-        _synchronize(device)
+        synchronize(device)
         rates.append(num_envs / (time.perf_counter() - began))
     low, middle, high = statistics.quantiles(rates, n=4)
     return {
@@ -64,11 +63,6 @@ def measure(
     }
 
 
-def _synchronize(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-
-
 def main() -> None:
     """Parses the command line, measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
@@ -80,8 +74,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=None, help="default: torch's threads")
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
-    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    add_output_flags(parser)
     a = parser.parse_args()
     if a.repeats < 2:
         parser.error(f"--repeats is {a.repeats}; quartiles need at least 2.")

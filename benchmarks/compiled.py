@@ -12,12 +12,11 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from _results import report
+from _results import add_output_flags, report, synchronize
 from dva import tasks
 from dva.learning import DVA, DvaConfig
 from dva.runs import default_config
@@ -64,7 +63,8 @@ def measure(task: str, preset: str | None, device: str, repeats: int) -> list[di
             began = time.perf_counter()
             compiled()
             compiling = time.perf_counter() - began
-            times = [(_seconds(plain), _seconds(compiled)) for _ in range(repeats)]
+            pair = (plain, compiled)
+            times = [[_seconds(each, learner.device) for each in pair] for _ in range(repeats)]
             one, other = (statistics.median(column) for column in zip(*times, strict=True))
             rows.append(
                 {
@@ -81,19 +81,14 @@ def measure(task: str, preset: str | None, device: str, repeats: int) -> list[di
     return rows
 
 
-def _seconds(function: Callable[[], Any], count: int = 10) -> float:
+def _seconds(function: Callable[[], Any], device: torch.device, count: int = 10) -> float:
     """Times one call, as the mean of a few."""
-    _synchronize()
+    synchronize(device)
     began = time.perf_counter()
     for _ in range(count):
         function()
-    _synchronize()
+    synchronize(device)
     return (time.perf_counter() - began) / count
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def main() -> None:
@@ -103,8 +98,7 @@ def main() -> None:
     parser.add_argument("--preset", help="default: the device's")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
-    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    add_output_flags(parser)
     args = parser.parse_args()
     report(measure(args.task, args.preset, args.device, args.repeats), args.json, args.save)
 

@@ -12,12 +12,11 @@ three times: written, read by the adjoint, and the adjoint's own; a ray's is 10 
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from _results import report
+from _results import add_output_flags, report, synchronize
 from dva import tasks
 from dva.learning import DvaConfig, preset
 from dva.policies import Actor, resolve_precision
@@ -44,8 +43,7 @@ def rates(device: torch.device) -> dict[str, float]:
 def _timed(run: Any, device: torch.device) -> float:
     began = time.perf_counter()
     run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    synchronize(device)
     return time.perf_counter() - began
 
 
@@ -92,8 +90,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="+", help=f"out of {', '.join(tasks.names())}")
     parser.add_argument("--preset", default="cpu")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
-    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    add_output_flags(parser)
     args = parser.parse_args()
     start_warp()
     device = torch.device(args.device)

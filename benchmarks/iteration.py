@@ -17,12 +17,9 @@ import argparse
 import dataclasses
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from _results import phase_medians, report
+from _results import add_output_flags, phase_medians, report, synchronize
 from dva import tasks
 from dva.learning import ALGORITHMS
 from dva.runs import default_config
@@ -58,10 +55,10 @@ def measure(args: argparse.Namespace, task: str, num_envs: int | None) -> dict[s
         )
         rows, seconds = [], []
         for i in range(WARM_UP + args.iterations):
-            _synchronize(learner.device)
+            synchronize(learner.device)
             began = time.perf_counter()
             metrics = learner.iterate()
-            _synchronize(learner.device)
+            synchronize(learner.device)
             if i >= WARM_UP:
                 seconds.append(time.perf_counter() - began)
                 rows.append(metrics)
@@ -83,11 +80,6 @@ def measure(args: argparse.Namespace, task: str, num_envs: int | None) -> dict[s
     }
 
 
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def main() -> None:
     """Parses the command line, measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
@@ -101,8 +93,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="CPU threads; default: one for each core")
     parser.add_argument("--cuda-graphs", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--iterations", type=int, default=20)
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
-    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    add_output_flags(parser)
     args = parser.parse_args()
     rows = [measure(args, task, n) for task in args.tasks for n in args.num_envs or [None]]
     report(rows, args.json, args.save)

@@ -10,12 +10,11 @@ and direction.
 import argparse
 import time
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from _results import report
+from _results import add_output_flags, report
 from dva import tasks
 from dva.sim import Simulator, load_model
 
@@ -64,8 +63,7 @@ def main() -> None:
     parser.add_argument("task", nargs="+", help=f"of {', '.join(tasks.names())}")
     parser.add_argument("--num-envs", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
-    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    add_output_flags(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = [row for name in args.task for row in measure(name, args.num_envs, args.repeats)]

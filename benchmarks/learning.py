@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from _results import report
+from _results import add_output_flags, report
 from dva.runs import Run
 
 CURVE_POINTS = 50
@@ -69,8 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--returns", nargs="*", type=float, default=[], help="returns to look for")
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
-    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    add_output_flags(parser)
     args = parser.parse_args()
     report([collect(path, args.returns) for path in args.runs], args.json, args.save)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from _results import phase_medians, report
+from _results import add_output_flags, phase_medians, report
 from dva.runs.metrics import read_metrics
 
 SKIPPED = 10
@@ -46,8 +46,7 @@ def main() -> None:
     """Parses the command line, summarizes and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
-    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    add_output_flags(parser)
     args = parser.parse_args()
     report([summarize(path) for path in args.runs], args.json, args.save)
 

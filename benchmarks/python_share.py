@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from _results import report
+from _results import add_output_flags, report
 
 BLOCKS = {
     "rollout": ".rollout (",
@@ -83,8 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("tasks", nargs="+")
     parser.add_argument("--iterations", type=int, default=60)
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
-    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    add_output_flags(parser)
     args = parser.parse_args()
     report([measure(task, args.iterations) for task in args.tasks], args.json, args.save)
 

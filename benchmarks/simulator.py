@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from _results import report
+from _results import add_output_flags, report, synchronize
 from dva import tasks
 from dva.sim import Simulator, load_model
 
@@ -68,22 +68,17 @@ def measure(task_name: str, args: argparse.Namespace, num_envs: int) -> dict[str
 
 def _horizon(sim, task, joint_q, joint_qd, actions) -> tuple[float, float]:
     """Gives the seconds of a forward and of a backward pass of the summed reward."""
-    _synchronize(sim.device)
+    synchronize(sim.device)
     began = time.perf_counter()
     total = torch.zeros((), device=sim.device)
     for action in actions:
         joint_q, joint_qd = sim.step(joint_q, joint_qd, action)
         total = total + task.reward(joint_q, joint_qd, action).sum()
-    _synchronize(sim.device)
+    synchronize(sim.device)
     middle = time.perf_counter()
     total.backward()
-    _synchronize(sim.device)
+    synchronize(sim.device)
     return middle - began, time.perf_counter() - middle
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _reset_peak_memory(device: torch.device) -> float | None:
@@ -120,8 +115,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--state-storage", choices=("full", "recompute"), default="full")
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
-    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    add_output_flags(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     sizes = SWEEP if args.sweep else (args.num_envs,)

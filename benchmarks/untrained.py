@@ -8,10 +8,9 @@ their mean length, from the starts that `dva eval` uses.
 
 import argparse
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from _results import report
+from _results import add_output_flags, report
 from dva import tasks
 from dva.runs.evaluation import evaluate, random_policy, zero_policy
 
@@ -45,8 +44,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="+", help=f"out of {', '.join(tasks.names())}")
     parser.add_argument("--episodes", type=int, default=64)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", action="store_true", help="print a JSON list instead of lines")
-    parser.add_argument("--save", type=Path, help="also keep the rows in this file")
+    add_output_flags(parser)
     args = parser.parse_args()
     rows = [row for task in args.tasks for row in measure(task, args.episodes, args.device)]
     report(rows, args.json, args.save)

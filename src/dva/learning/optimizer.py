@@ -96,8 +96,9 @@ class ClippedAdam:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restores what `state_dict` returned; what is not in it begins anew."""
-        for value in (value for values in self._state.values() for value in values):
-            value.zero_()
+        for values in self._state.values():
+            for value in values:
+                value.zero_()
         for key, value in state.items():
             index, name = key.split(".")
             self._state[name][int(index)].copy_(value)
