@@ -105,7 +105,7 @@ class PretendCuda(TorchDispatchMode):
         pretended = [isinstance(x, PretendTensor) for x in tensors]
         asked = kwargs.get("device")
         on_cuda = any(pretended) if asked is None else torch.device(asked).type != "cpu"
-        self._check(func, tensors, pretended, on_cuda)
+        self._check(func, args, tensors, pretended, on_cuda)
         if asked is not None:
             kwargs["device"] = CPU
         if not on_cuda and not any(pretended):
@@ -118,12 +118,15 @@ class PretendCuda(TorchDispatchMode):
         wrapped = tree_map(lambda x: _pretend(x, given), out)
         return return_and_correct_aliasing(func, args, kwargs, wrapped) if given else wrapped
 
-    def _check(self, func: Any, tensors: Any, pretended: list[bool], on_cuda: bool) -> None:
+    def _check(
+        self, func: Any, args: Any, tensors: Any, pretended: list[bool], on_cuda: bool
+    ) -> None:
         name = func.name()
         word = name.removeprefix("aten::").partition(".")[0]
         moves = word in ("_to_copy", "copy_")
         # A mask says only on the device how many it chooses.
-        masked = word in INDEXING and any(x.dtype == torch.bool for x in tensors[1:])
+        indices = tree_leaves(args[1]) if word in INDEXING else []
+        masked = any(isinstance(x, Tensor) and x.dtype == torch.bool for x in indices)
         if moves and any(on_cuda != one for one in pretended):
             self.transfers.append(name)
         elif any(pretended) and (masked or word in HOST):

@@ -185,7 +185,7 @@ def test_errors_say_what_to_change(tmp_path, text: str, message: str):
 def test_a_file_that_is_no_mjcf(tmp_path):
     path = tmp_path / "notes.md"
     path.write_text("# Notes")
-    with pytest.raises(ValueError, match=r"must end in \.xml"):
+    with pytest.raises(ValueError, match=r"must end in \.xml \(MJCF\) or \.urdf"):
         load_model(path)
 
 

@@ -47,7 +47,7 @@ def find_task(arguments: Sequence[str], known: Sequence[str]) -> str | None:
     """
     if arguments and not arguments[0].startswith("-"):
         return arguments[0]
-    free_text = ("--run-dir", "--resume", "--device")
+    free_text = ("--run-dir", "--resume", "--device", "--algo", "--preset")
     for before, argument in zip(["", *arguments], arguments, strict=False):
         named = argument in known or (":" in argument and not argument.startswith("-"))
         if named and before not in free_text:

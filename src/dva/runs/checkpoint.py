@@ -131,9 +131,9 @@ def load_checkpoint(folder: Path, pointer: str = "latest") -> Checkpoint:
         raise UsageError(f"Unknown checkpoint {pointer!r}. Allowed: {', '.join(POINTERS)}.")
     path = read_pointer(folder, pointer)
     if path is None:
+        until = "one is saved" + (" after an episode has ended" if pointer == "best" else "")
         raise UsageError(
-            f"There is no {pointer} checkpoint under {folder}. Train on until one is saved; for "
-            "the best one an episode must have ended before."
+            f"There is no {pointer} checkpoint under {folder}. Train on until {until}."
         )
     try:
         info = json.loads(path.with_suffix(".json").read_text())

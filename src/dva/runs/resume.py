@@ -12,7 +12,8 @@ __all__ = ["continued_config", "require_continuable"]
 LIMITS = ("minutes", "stop_at")
 """Fields that belong to one session of a run, not to the run."""
 FILES = ("checkpoint_interval", "video_interval")
-"""Fields that say when files are written, and change nothing in them."""
+"""Fields that say when files are written. Training does not depend on them; which checkpoint is the
+best of those saved may."""
 
 
 def continued_config(stored: TrainConfig) -> TrainConfig:

@@ -175,12 +175,14 @@ def _describe_missing(path: Path) -> str:
     if path.is_file():
         return f"{path} is a file. Give the folder of a run."
     text = f"There is no run in {path}"
-    parents = list(dict.fromkeys((path.parent, Path("runs"))))
+    parents = [path.parent]
+    if path.parent.resolve() != Path("runs").resolve():
+        parents.append(Path("runs"))
     places = " or ".join(f"{parent}/" for parent in parents)
     found = [config.parent for parent in parents for config in sorted(parent.glob("*/config.yaml"))]
     if not found:
         return f"{text}, and none in {places} either. Train one: dva train cartpole."
-    names = {run.name: run for run in found}
+    names = {run.name: run for run in reversed(found)}  # those beside the path last: they stay
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
     if close:
         return f"{text}. Did you mean {names[close[0]]}?"

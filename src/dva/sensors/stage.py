@@ -15,7 +15,8 @@ from dva.sim import LinkPoses
 __all__ = ["Stage", "launch"]
 
 _BLOCK = 128
-"""Threads of a CUDA block: one for each pixel, which fill every multiprocessor."""
+"""Threads of a CUDA block. The launches that take time have a thread for each pixel; the others
+share their size, with which a module is compiled."""
 
 
 class Stage:

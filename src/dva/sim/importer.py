@@ -58,7 +58,7 @@ def load_model(path: str | Path, inertia: str = "physical") -> Model:
     if not path.is_file():
         raise FileNotFoundError(f"No MJCF file at {path}.")
     if path.suffix not in (".xml", ".urdf"):
-        raise ValueError(f"{path} is not an MJCF file: its name must end in .xml (or .urdf).")
+        raise ValueError(f"{path} is no robot file: its name must end in .xml (MJCF) or .urdf.")
     try:
         compiled = mujoco.MjSpec.from_file(str(path)).compile()
     except ValueError as error:

@@ -91,8 +91,11 @@ def _import_module_of(name: str, module: str) -> None:
         )
     try:
         importlib.import_module(module)
+    except SyntaxError as error:
+        raise ValueError(f"Task {name!r}: {module!r} cannot be imported: {error}.") from error
     except ImportError as error:
-        hint = " Is its file in the folder you work in?" if error.name == module else ""
+        missing = f"{module}.".startswith(f"{error.name}.")
+        hint = " Is its file in the folder you work in?" if missing else ""
         raise ValueError(
             f"Task {name!r} asks for the module {module!r}, which cannot be imported: {error}."
             f"{hint}"
