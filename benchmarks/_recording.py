@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from dva import tasks
-from dva.sim import Model, Simulator, load_model
+from dva.sim import Model, WarpSimulator, load_model
 from dva.sim.model import FREE
 from dva.sim.quaternions import multiply, rotate
 
@@ -77,10 +77,10 @@ class Recording:
             dof_damping=self.data["model/joint_target_kd"][moving].astype(float),
         )
 
-    def simulator(self, caching: str, dtype: torch.dtype, device: str = "cpu") -> Simulator:
+    def simulator(self, caching: str, dtype: torch.dtype, device: str = "cpu") -> WarpSimulator:
         """Prepares a simulation of all trajectories; `caching` is one of `CACHING`."""
         interval = int(self.data["model/mm_caching_frequency"]) if caching == "mm_cfg" else 1
-        return Simulator(
+        return WarpSimulator(
             self.model,
             self.trajectories,
             dtype=dtype,

@@ -18,10 +18,12 @@ import torch
 
 from _results import add_output_flags, report, synchronize
 from dva import tasks
+from dva.compute.precision import resolve_precision
+from dva.compute.warp_runtime import start_warp
 from dva.learning import DvaConfig, preset
-from dva.policies import Actor, resolve_precision
-from dva.sim import load_model, start_warp
-from dva.sim.workspace import StepSize, Workspace
+from dva.policies import Actor
+from dva.sim import load_model
+from dva.sim.warp.workspace import StepSize, Workspace
 
 RAY_SECONDS = 1e-8
 LAUNCHES_PER_SUBSTEP = 7

@@ -16,14 +16,14 @@ import torch
 
 from _results import add_output_flags, report
 from dva import tasks
-from dva.sim import Simulator, load_model
+from dva.sim import WarpSimulator, load_model
 
 
 def measure(task_name: str, num_envs: int, repeats: int) -> list[dict[str, Any]]:
     """Measures one task on the CPU."""
     task = tasks.get(task_name)
     model = load_model(task.mjcf, inertia=task.inertia)
-    sim = Simulator(model, num_envs, substeps=task.substeps, threads=1, capture=False)
+    sim = WarpSimulator(model, num_envs, substeps=task.substeps, threads=1, capture=False)
     device = torch.device("cpu")
     joint_q, joint_qd = task.start(num_envs, torch.Generator().manual_seed(0), device)
     action = torch.zeros(num_envs, model.num_actions)

@@ -18,7 +18,7 @@ import torch
 
 from _results import add_output_flags, report, synchronize
 from dva import tasks
-from dva.sim import Simulator, load_model
+from dva.sim import WarpSimulator, load_model
 
 SWEEP = (16, 64, 256, 1024)
 _STATUS = Path("/proc/self/status")
@@ -29,7 +29,7 @@ def measure(task_name: str, args: argparse.Namespace, num_envs: int) -> dict[str
     task = tasks.get(task_name)
     device = torch.device(args.device)
     before = _reset_peak_memory(device)
-    sim = Simulator(
+    sim = WarpSimulator(
         load_model(task.mjcf, inertia=task.inertia),
         num_envs,
         device=device,

@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any
 
 from _results import add_output_flags, report
-from dva import tasks
+from dva import envs, tasks
 from dva.runs.evaluation import evaluate, random_policy, zero_policy
 
 
 def measure(task: str, episodes: int, device: str) -> list[dict[str, Any]]:
     """Evaluates both policies on one task."""
-    make = partial(tasks.make, task, device=device, pixels=False)
+    make = partial(envs.make, task, device=device, pixels=False)
     action_size = make(1).action_size
     rows = []
     for name, policy in (

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
 
-from dva.learning import learner
-from dva.sim import start_warp
+from dva.compute.warp_runtime import start_warp
+from dva.learning.first_order import actor_critic as learner
 
 CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")

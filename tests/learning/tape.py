@@ -12,29 +12,29 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dva.sim import Program
+from dva.compute.launches import LaunchSequence
 
 _HOST = ("_local_scalar_dense", "nonzero", "equal")
 """Operations that would make the host wait for a device."""
 
 
 class Tape:
-    """Records a function; see `dva.learning.recording.Recorder`."""
+    """Records a function; see `dva.compute.recording.Recorder`."""
 
     def record(self, function: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
         commands: list[Callable[[], None]] = []
-        run = Program.run
+        run = LaunchSequence.run
 
-        def run_and_note(program: Program, stream: Any = None) -> None:
+        def run_and_note(program: LaunchSequence, stream: Any = None) -> None:
             run(program, stream)
             commands.append(lambda: run(program, stream))
 
-        Program.run = run_and_note  # type: ignore[method-assign]
+        LaunchSequence.run = run_and_note  # type: ignore[method-assign]
         try:
             with _Notes(commands):
                 result = function()
         finally:
-            Program.run = run  # type: ignore[method-assign]
+            LaunchSequence.run = run  # type: ignore[method-assign]
 
         def replay() -> None:
             with torch._C._AutoDispatchBelowAutograd():  # values only, as a CUDA graph

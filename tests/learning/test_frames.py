@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dva.learning.frames import FrameBuffer
+from dva.envs.frames import FrameBuffer
 
 
 def test_observations_equal_a_stack_kept_step_by_step() -> None:

@@ -9,9 +9,9 @@ from point_mass import PointMass
 from tape import Tape
 
 import dva
+from dva.compute.recording import Blocks
+from dva.envs import VectorEnv
 from dva.learning import DVA, SHAC, DvaConfig, Learner, ShacConfig
-from dva.learning.recording import Blocks
-from dva.tasks import VectorEnv
 
 SMALL: dict[str, Any] = {
     "trunk_size": 8, "actor_hidden": (16,), "critic_hidden": (16,), "critic_iterations": 2,

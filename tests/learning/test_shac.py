@@ -8,8 +8,8 @@ from point_mass import PointMass
 
 import dva
 from dva.learning import DVA, SHAC, DvaConfig, Learner, ShacConfig
-from dva.learning.returns import horizon_loss
-from dva.learning.rollout import Rollout
+from dva.learning.first_order.returns import horizon_loss
+from dva.learning.first_order.rollout import Rollout
 
 SMALL: dict[str, Any] = {
     "num_envs": 4, "horizon": 6, "iterations": 20, "actor_hidden": (16,), "critic_hidden": (16,),

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dva.policies import Actor, Critic, Encoder, RunningNormalizer, mlp, resolve_precision
+from dva.compute.precision import resolve_precision
+from dva.policies import Actor, Critic, Encoder, RunningNormalizer, mlp
 
 
 def images(batch: int, shape: tuple[int, int, int]) -> torch.Tensor:

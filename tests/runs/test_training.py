@@ -217,12 +217,12 @@ def test_a_run_continues_with_its_own_configuration_only(whole):
 
 
 def test_what_cannot_be_built_leaves_no_folder(tiny, monkeypatch):
-    from dva import tasks
+    from dva import envs
 
     def fail(*arguments, **options):
         raise RuntimeError("no renderer")
 
-    monkeypatch.setattr(tasks, "make", fail)
+    monkeypatch.setattr(envs, "make", fail)
     config = tiny()
     with pytest.raises(RuntimeError, match="no renderer"):
         runs.train(config)

@@ -6,7 +6,7 @@ import warp as wp
 
 from dva import robots, tasks
 from dva.sensors import OUTPUTS, Camera, Scene, View
-from dva.sim import LinkPoses, Simulator, load_model
+from dva.sim import LinkPoses, WarpSimulator, load_model
 
 SHAPES = """
 <mujoco>
@@ -112,6 +112,6 @@ def test_link_poses_are_the_simulators() -> None:
     poses.joint_q[:, 0] = joint_q
     for launch in poses.launches():
         wp.launch(**launch)
-    expected = Simulator(model, 2).body_poses(joint_q)
+    expected = WarpSimulator(model, 2).body_poses(joint_q)
     torso = torch.from_numpy(poses.position.numpy()[:, 0, 0])
     torch.testing.assert_close(torso, expected[:, 1, :3], rtol=0, atol=1e-6)

@@ -224,9 +224,9 @@ def test_wrong_joint_positions_are_named() -> None:
 
 
 def test_kernels_compile_for_cuda(tmp_path: Path) -> None:
-    from dva.sensors import soft_kernels
+    from dva.sensors.soft import kernels
 
     wp.compile_aot_module(
-        soft_kernels.soft_cast.module, arch=[90], module_dir=str(tmp_path), use_ptx=True
+        kernels.soft_cast.module, arch=[90], module_dir=str(tmp_path), use_ptx=True
     )
     assert "soft_cast_adjoint" in next(tmp_path.glob("*.ptx")).read_text()

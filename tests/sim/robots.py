@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from _recording import Recording
-from dva.sim import Model, Simulator
+from dva.sim import Model, WarpSimulator
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -72,7 +72,7 @@ def random_state(model: Model, num_envs: int, seed: int, dtype: torch.dtype = to
     return joint_q.to(dtype), normal(model.num_dofs).to(dtype), action.to(dtype)
 
 
-def rollout(sim: Simulator, joint_q, joint_qd, actions):
+def rollout(sim: WarpSimulator, joint_q, joint_qd, actions):
     """Steps through actions (h, N, A); returns the states after each step, (h, N, ...) each."""
     states = []
     for action in actions:

@@ -9,11 +9,13 @@ import warp as wp
 
 import dva
 from dva import robots
+from dva.compute.warp_runtime import start_warp
 from dva.learning import DVA, SHAC, DvaConfig, ShacConfig
-from dva.sensors import OUTPUTS, Camera, caster_kernels
-from dva.sensors import kernels as sensor_kernels
-from dva.sim import Simulator, load_model, start_warp
-from dva.sim.kernels import build_kernels
+from dva.sensors import OUTPUTS, Camera
+from dva.sensors.caster import kernels as caster_kernels
+from dva.sensors.mujoco import kernels as sensor_kernels
+from dva.sim import WarpSimulator, load_model
+from dva.sim.warp.kernels import build_kernels
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 ARCHITECTURE = 90
@@ -46,7 +48,7 @@ def test_cuda_gives_what_the_cpu_gives(capture: bool):
     start = torch.tensor(model.initial_q, dtype=torch.float32).repeat(8, 1)
     results = []
     for device in ("cpu", "cuda"):
-        sim = Simulator(model, 8, device=device, capture=capture)
+        sim = WarpSimulator(model, 8, device=device, capture=capture)
         joint_q = start.to(device)
         joint_qd = torch.zeros(8, model.num_dofs, device=device)
         action = torch.linspace(-1, 1, 24, device=device).view(8, 3).requires_grad_()

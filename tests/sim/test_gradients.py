@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dva import robots
-from dva.sim import Model, Simulator, load_model
+from dva.sim import Model, WarpSimulator, load_model
 
 from .robots import random_state, write_crawler
 
@@ -19,7 +19,7 @@ def model(request, tmp_path) -> Model:
     return load_model(robots.mjcf_path(request.param))
 
 
-def loss(sim: Simulator, steps: int, weights, joint_q, joint_qd, action) -> torch.Tensor:
+def loss(sim: WarpSimulator, steps: int, weights, joint_q, joint_qd, action) -> torch.Tensor:
     for _ in range(steps):
         joint_q, joint_qd = sim.step(joint_q, joint_qd, action)
     return (weights[0] * joint_q + 0.5 * joint_q**2).sum(1) + (weights[1] * joint_qd).sum(1)
@@ -37,7 +37,7 @@ def touching_state(model: Model, num_envs: int):
 @pytest.mark.parametrize("interval", (1, 5, 12))
 def test_against_central_differences(model: Model, interval: int):
     num_envs, steps, eps = 6, 2, 1e-6
-    sim = Simulator(
+    sim = WarpSimulator(
         model, num_envs, dtype=torch.float64, substeps=12, mass_matrix_interval=interval
     )
     inputs = [value.requires_grad_() for value in touching_state(model, num_envs)]
@@ -59,8 +59,8 @@ def test_against_central_differences(model: Model, interval: int):
 def test_contacts_are_active_in_the_gradient_test(tmp_path):
     model = load_model(write_crawler(tmp_path))
     state = touching_state(model, 6)
-    fall = Simulator(model, 6, dtype=torch.float64, substeps=6)
-    free = Simulator(_without_contacts(model), 6, dtype=torch.float64, substeps=6)
+    fall = WarpSimulator(model, 6, dtype=torch.float64, substeps=6)
+    free = WarpSimulator(_without_contacts(model), 6, dtype=torch.float64, substeps=6)
     difference = (fall.step(*state)[1] - free.step(*state)[1]).abs().amax(1)
     assert (difference > 1e-3).sum() >= 2
 
@@ -85,7 +85,7 @@ def test_options_do_not_change_results(option: dict[str, Any]):
     results = []
     choices: list[dict[str, Any]] = [{"threads": 1}, {"threads": 1} | option]
     for options in choices:
-        sim = Simulator(model, 7, **options)
+        sim = WarpSimulator(model, 7, **options)
         inputs = [value.clone().requires_grad_() for value in (joint_q, joint_qd, action)]
         value = loss(sim, 5, (joint_q, joint_qd), *inputs)
         gradients = torch.autograd.grad(value.sum(), inputs)
@@ -97,7 +97,7 @@ def test_options_do_not_change_results(option: dict[str, Any]):
 def test_backward_can_be_repeated():
     model = load_model(robots.mjcf_path("hopper"))
     inputs = [value.requires_grad_() for value in random_state(model, 4, 1, torch.float32)]
-    sim = Simulator(model, 4)
+    sim = WarpSimulator(model, 4)
     value = loss(sim, 3, inputs, *inputs).sum()
     first = torch.autograd.grad(value, inputs, retain_graph=True)
     sim.step(*(v.detach() for v in inputs))
@@ -110,7 +110,7 @@ def test_nonfinite_environment_passes_no_gradient():
     joint_q, joint_qd, action = random_state(model, 3, 1, torch.float32)
     joint_qd[1] = 1e30
     inputs = [value.requires_grad_() for value in (joint_q, joint_qd, action)]
-    sim = Simulator(model, 3)
+    sim = WarpSimulator(model, 3)
     next_q, next_qd = sim.step(*inputs)
     assert not next_q[1].isfinite().all()
     gradients = torch.autograd.grad((next_q + next_qd).nan_to_num().sum(), inputs)

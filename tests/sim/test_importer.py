@@ -14,8 +14,8 @@ import torch
 from _recording import to_recorded
 from dva import robots
 from dva.sim import load_model
+from dva.sim.mjcf.published import INERTIA_CHOICES
 from dva.sim.model import FREE, PRISMATIC, REVOLUTE
-from dva.sim.published import INERTIA_CHOICES
 
 from .robots import DATA, recorded_model, write_crawler
 

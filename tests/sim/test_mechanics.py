@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dva import robots
-from dva.sim import Model, Simulator, load_model, to_mujoco
+from dva.sim import Model, WarpSimulator, load_model, to_mujoco
 
 from .robots import random_state, write_crawler
 
@@ -60,7 +60,7 @@ def test_acceleration_equals_mujoco(model: Model):
     joint_q, joint_qd, action = random_state(model, num_envs, seed=0)
     if model.num_contacts:
         joint_q[:, 2 if model.num_coords > model.num_dofs else 1] += 5.0
-    sim = Simulator(model, num_envs, dtype=torch.float64, control_dt=seconds, substeps=1)
+    sim = WarpSimulator(model, num_envs, dtype=torch.float64, control_dt=seconds, substeps=1)
     after = to_mujoco(model, *sim.step(joint_q, joint_qd, action))[1]
     qpos, qvel = to_mujoco(model, joint_q, joint_qd)
     ours = ((after - qvel) / seconds).numpy()
@@ -71,7 +71,7 @@ def test_acceleration_equals_mujoco(model: Model):
 
 def test_body_poses_equal_mujoco(model: Model):
     joint_q, _, _ = random_state(model, 5, seed=2)
-    sim = Simulator(model, 5, dtype=torch.float64, substeps=2)
+    sim = WarpSimulator(model, 5, dtype=torch.float64, substeps=2)
     ours = sim.body_poses(joint_q).numpy()
     m = mujoco.MjModel.from_xml_path(str(model.path))
     d = mujoco.MjData(m)
@@ -104,7 +104,9 @@ def test_passive_chain_keeps_its_energy(tmp_path):
     model = dataclasses.replace(model, contact_link=model.contact_link[:0])
     drifts = []
     for substeps in (16, 32):
-        sim = Simulator(model, 4, dtype=torch.float64, substeps=substeps, mass_matrix_interval=1)
+        sim = WarpSimulator(
+            model, 4, dtype=torch.float64, substeps=substeps, mass_matrix_interval=1
+        )
         joint_q, joint_qd, action = random_state(model, 4, seed=5)
         start = energy(model, joint_q, joint_qd)
         for _ in range(60):
@@ -118,7 +120,7 @@ def test_passive_chain_keeps_its_energy(tmp_path):
 def test_motion_does_not_depend_on_where_the_robot_stands(tmp_path):
     model = load_model(write_crawler(tmp_path))
     joint_q, joint_qd, action = random_state(model, 3, 6, torch.float32)
-    sim = Simulator(model, 3, substeps=16)
+    sim = WarpSimulator(model, 3, substeps=16)
     near_q, near_qd = sim.step(joint_q, joint_qd, action)
     away = torch.tensor([1024.0, -512.0, 0.0])
     joint_q[:, :3] += away

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dva import robots
-from dva.sim import Simulator, load_model
+from dva.sim import WarpSimulator, load_model
 
 MODEL = load_model(robots.mjcf_path("cartpole"))
 
@@ -25,7 +25,7 @@ MODEL = load_model(robots.mjcf_path("cartpole"))
 )
 def test_options(options: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
-        Simulator(MODEL, **{"num_envs": 2, **options})
+        WarpSimulator(MODEL, **{"num_envs": 2, **options})
 
 
 @pytest.mark.parametrize(
@@ -38,17 +38,17 @@ def test_options(options: dict[str, Any], message: str):
 )
 def test_shapes(shapes, message: str):
     with pytest.raises(ValueError, match=message):
-        Simulator(MODEL, 2, substeps=4).step(*(torch.zeros(shape) for shape in shapes))
+        WarpSimulator(MODEL, 2, substeps=4).step(*(torch.zeros(shape) for shape in shapes))
 
 
 def test_dtype():
     state = torch.zeros(2, 2, dtype=torch.float64)
     with pytest.raises(ValueError, match=r"torch.float64 on cpu; expected torch.float32"):
-        Simulator(MODEL, 2, substeps=4).step(state, state, torch.zeros(2, 1))
+        WarpSimulator(MODEL, 2, substeps=4).step(state, state, torch.zeros(2, 1))
 
 
 def test_action_is_clipped():
-    sim = Simulator(MODEL, 2, substeps=4)
+    sim = WarpSimulator(MODEL, 2, substeps=4)
     state = torch.zeros(2, 2), torch.zeros(2, 2)
     inside, outside = torch.tensor([[1.0], [-1.0]]), torch.tensor([[3.0], [-7.0]])
     assert torch.equal(sim.step(*state, inside)[1], sim.step(*state, outside)[1])

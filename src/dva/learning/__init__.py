@@ -6,14 +6,14 @@ returns, the critic's fit and the regression are shared with the other algorithm
 by adding its file and its entry in `ALGORITHMS`.
 """
 
-from dva.learning.action_gradient import ActionGradient, adjoint_action_gradient
+from dva.envs.environment import Environment
 from dva.learning.algorithms import ALGORITHMS, Algorithm
-from dva.learning.config import DvaConfig, LearnerConfig, ShacConfig
-from dva.learning.dva import DVA
-from dva.learning.environment import Environment
-from dva.learning.learner import Learner
-from dva.learning.presets import PRESETS, preset
-from dva.learning.shac import SHAC
+from dva.learning.first_order.action_gradient import ActionGradient, adjoint_action_gradient
+from dva.learning.first_order.actor_critic import Learner
+from dva.learning.first_order.config import DvaConfig, LearnerConfig, ShacConfig
+from dva.learning.first_order.dva import DVA
+from dva.learning.first_order.presets import PRESETS, preset
+from dva.learning.first_order.shac import SHAC
 
 __all__ = [
     "ALGORITHMS",

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from dva.learning.config import DvaConfig, LearnerConfig, ShacConfig
-from dva.learning.dva import DVA
-from dva.learning.learner import Learner
-from dva.learning.shac import SHAC
+from dva.learning.first_order.actor_critic import Learner
+from dva.learning.first_order.config import DvaConfig, LearnerConfig, ShacConfig
+from dva.learning.first_order.dva import DVA
+from dva.learning.first_order.shac import SHAC
 
 __all__ = ["ALGORITHMS", "Algorithm"]
 

@@ -7,8 +7,8 @@ algorithm: change a network's architecture here, how it is trained in `dva.learn
 
 from dva.policies.actor import Actor
 from dva.policies.critic import Critic
-from dva.policies.encoder import Encoder, resolve_precision
+from dva.policies.encoder import Encoder
 from dva.policies.layers import mlp
 from dva.policies.normalizer import RunningNormalizer
 
-__all__ = ["Actor", "Critic", "Encoder", "RunningNormalizer", "mlp", "resolve_precision"]
+__all__ = ["Actor", "Critic", "Encoder", "RunningNormalizer", "mlp"]

@@ -2,45 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Encoder", "Precision", "resolve_precision"]
-
-Precision = Literal["auto", "float32", "bfloat16"]
+__all__ = ["Encoder"]
 
 KERNEL = 3
 STRIDES = (2, 1, 1, 1)
 CHANNELS = 32
-
-
-def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
-    """Chooses the arithmetic of the encoder; parameters stay float32 whatever it is.
-
-    Args:
-        precision: "auto" takes bfloat16 where the processor computes with it and float32 elsewhere.
-        device: the device on which the encoder runs.
-
-    Raises:
-        ValueError: the precision is none of the three.
-    """
-    if precision == "float32":
-        return torch.float32
-    if precision == "bfloat16":
-        return torch.bfloat16
-    if precision != "auto":
-        raise ValueError(
-            f"Unknown precision {precision!r}. Choose one of: auto, float32, bfloat16."
-        )
-    if device.type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        capabilities = torch.cpu.get_capabilities()
-        native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
-    return torch.bfloat16 if native else torch.float32
 
 
 class Encoder(nn.Module):

@@ -94,7 +94,7 @@ def _versions() -> str:
 def _devices(device: str) -> str:
     import warp as wp
 
-    from dva.sim import start_warp
+    from dva.compute.warp_runtime import start_warp
 
     start_warp()
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -105,9 +105,9 @@ def _devices(device: str) -> str:
 
 
 def _make_env(task: str, device: str) -> Any:
-    from dva import tasks
+    from dva import envs
 
-    return tasks.make(task, num_envs=2, device=device, image_size=48)
+    return envs.make(task, num_envs=2, device=device, image_size=48)
 
 
 def _compile(task: str, device: str) -> str:
@@ -166,11 +166,11 @@ def gradient_error(task: str, steps: int = 4, num_envs: int = 2) -> float:
         Largest difference over the largest gradient entry, dimensionless.
     """
     from dva import tasks
-    from dva.sim import Simulator, load_model
+    from dva.sim import WarpSimulator, load_model
 
     description = tasks.get(task)
     model = load_model(description.mjcf, inertia=description.inertia)
-    simulator = Simulator(
+    simulator = WarpSimulator(
         model,
         num_envs,
         device="cpu",

@@ -74,11 +74,11 @@ def make_env(
     Raises:
         UsageError: this machine has no such device.
     """
-    from dva import tasks
+    from dva import envs
     from dva.learning import ALGORITHMS
 
     learner = config.learner
-    return tasks.make(
+    return envs.make(
         config.task,
         num_envs=num_envs,
         device=resolve_device(device or config.device),
@@ -242,12 +242,12 @@ def film_agent(
     Raises:
         UsageError: the task or device is not known, or a value is not allowed.
     """
-    from dva import tasks
+    from dva import envs
 
     require_task(task)
     if steps < 1:
         raise UsageError(f"steps is {steps}; it must be 1 or more.")
-    env = tasks.make(task, num_envs=VIDEO_ENVS, device=resolve_device(device), pixels=False)
+    env = envs.make(task, num_envs=VIDEO_ENVS, device=resolve_device(device), pixels=False)
     policy = zero_policy(env.action_size) if zero else random_policy(env.action_size, seed)
     mean = record(policy, env, path, steps, seed)
     env.close()

@@ -84,7 +84,7 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
         UsageError: the file is missing or not a dump.
     """
     from dva import tasks
-    from dva.sim import Simulator, load_model
+    from dva.sim import WarpSimulator, load_model
 
     path = Path(path)
     try:
@@ -100,7 +100,7 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
     model = load_model(task.mjcf, inertia=task.inertia)
 
     def step(substeps: int) -> tuple[torch.Tensor, torch.Tensor]:
-        simulator = Simulator(
+        simulator = WarpSimulator(
             model,
             joint_q.shape[0],
             device=device,
@@ -117,7 +117,7 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
 
 
 def _bad(values: torch.Tensor) -> torch.Tensor:
-    from dva.tasks.environment import MAX_ENTRY
+    from dva.envs.vector_env import MAX_ENTRY
 
     return ~(values.abs() <= MAX_ENTRY)  # catches NaN as well
 

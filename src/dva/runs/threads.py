@@ -14,7 +14,7 @@ __all__ = ["lanes"]
 def lanes(config: TrainConfig, device: str | None = None) -> Iterator[int | None]:
     """Takes parallelism out of torch's operations, and puts it back at the end.
 
-    Simulator, camera and learner work side by side on parts of their environments instead, one
+    WarpSimulator, camera and learner work side by side on parts of their environments instead, one
     thread each: they wait for one another a few times in a step, where torch's threads wait twice
     in every operation. Small operations, such as the critic's, then need no other core at all. An
     algorithm that differentiates through images in one graph keeps torch's threads.

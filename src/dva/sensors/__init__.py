@@ -10,7 +10,7 @@ outside this room knows which one it is.
 
 from dva.sensors.camera import OUTPUTS, RENDERERS, Camera, RendererName
 from dva.sensors.scene import Scene, View, compose_scene
-from dva.sensors.soft_camera import DifferentiableCamera
+from dva.sensors.soft.camera import DifferentiableCamera
 
 __all__ = [
     "OUTPUTS",

@@ -13,13 +13,16 @@ from typing import Literal
 import torch
 import warp as wp
 
-from dva.sensors import arguments
-from dva.sensors.caster import CasterRenderer
-from dva.sensors.mujoco_renderer import MujocoRenderer
+from dva.compute import arguments
+from dva.compute.device import indexed_device
+from dva.compute.threads import run_side_by_side
+from dva.compute.warp_runtime import start_warp
+from dva.sensors.caster.renderer import CasterRenderer
+from dva.sensors.mujoco.renderer import MujocoRenderer
 from dva.sensors.rendering import Renderer, Setup
 from dva.sensors.scene import Scene, View, compose_scene
 from dva.sensors.shapes import unsupported_geoms
-from dva.sim import Model, indexed_device, run_side_by_side, start_warp
+from dva.sim import Model
 
 __all__ = ["OUTPUTS", "RENDERERS", "Camera", "RendererName"]
 

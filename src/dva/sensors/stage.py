@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import warp as wp
 
-from dva.sensors.caster_kernels import enclose, place, stand
+from dva.sensors.caster.kernels import enclose, place, stand
 from dva.sensors.rendering import Setup
 from dva.sensors.shapes import Shapes, read_shapes
 from dva.sim import LinkPoses
@@ -83,7 +83,7 @@ class Stage:
         self._poses.joint_q[:, 0].copy_(joint_q)
 
     def launches(self) -> Iterator[dict[str, Any]]:
-        """Yields the launches that place shapes and eye, for a `Program`."""
+        """Yields the launches that place shapes and eye, for a `LaunchSequence`."""
         yield from self._poses.launches()
         yield launch(stand, self._num_envs, self.arguments)
         yield launch(place, (self._num_envs, self.arguments["num_shapes"]), self.arguments)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from dva.envs.environment import Observation
 from dva.learning import Learner
-from dva.learning.environment import Observation
-from dva.learning.returns import horizon_loss
-from dva.learning.rollout import Rollout, collect_rollout
+from dva.learning.first_order.returns import horizon_loss
+from dva.learning.first_order.rollout import Rollout, collect_rollout
 
 __all__ = [
     "Start",

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dva.envs.environment import Observation
 from dva.learning import DVA, Learner
-from dva.learning.environment import Observation
-from dva.learning.rollout import Rollout
+from dva.learning.first_order.rollout import Rollout
 from dva.runs.config import default_config
 from dva.runs.threads import lanes
 from dva.studies.setup import new_learner

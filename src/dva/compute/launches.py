@@ -1,0 +1,60 @@
+"""Sequences of Warp launches that are captured once and replayed as a whole."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import warp as wp
+
+__all__ = ["LaunchSequence"]
+
+_BLOCK = 32
+"""Threads of a CUDA block, unless a launch says otherwise. Few: most launches have a thread for
+each environment, or some, and a block runs on one multiprocessor."""
+_CAPTURING = threading.Lock()
+"""On a CPU, Warp captures one graph at a time in a process."""
+
+
+class LaunchSequence:
+    """A sequence of launches, captured once and replayed as a whole.
+
+    Launches are captured into a graph (on CUDA a CUDA graph), so that replaying costs one call.
+    While torch records a graph of its own, which cannot hold another, they go to it one by one.
+    """
+
+    def __init__(self, device: Any, launches: Iterator[dict[str, Any]], capture: bool = True):
+        self._device = device
+        self._graph: Any = None
+        self._commands: list[Any] = []
+        defaults = {"device": device, "block_dim": _BLOCK}
+        self._launches = [defaults | launch for launch in launches]
+        for module, block in {(x["kernel"].module, x["block_dim"]) for x in self._launches}:
+            module.load(device, 1 if device.is_cpu else block)
+        if capture:
+            # torch's default stream cannot be captured: a stream of its own is used on CUDA
+            stream = wp.Stream(device) if device.is_cuda else None
+            with (
+                _CAPTURING,
+                wp.ScopedCapture(device=device, stream=stream, force_module_load=False) as scope,
+            ):
+                self._launch(stream)
+            self._graph = scope.graph
+        else:
+            self._commands = [wp.launch(**launch, record_cmd=True) for launch in self._launches]
+        if not device.is_cuda:
+            self._launches.clear()
+
+    def run(self, stream: Any = None) -> None:
+        """Replays the launches, on a CUDA stream where one is given."""
+        if self._graph is None:
+            for command in self._commands:
+                command.launch(stream) if stream else command.launch()
+        elif self._device.is_cuda and torch.cuda.is_current_stream_capturing():
+            self._launch(stream)
+        else:
+            wp.capture_launch(self._graph, stream=stream)
+
+    def _launch(self, stream: Any) -> None:
+        for launch in self._launches:
+            wp.launch(**launch, stream=stream)

@@ -1,0 +1,81 @@
+"""Runs jobs side by side on the threads of a CPU."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+
+__all__ = ["run_side_by_side", "split_environments", "use_threads"]
+
+
+def split_environments(num_envs: int, parts: int) -> list[slice]:
+    """Divides environments into contiguous parts of nearly equal size, at most as many as there are
+    environments."""
+    parts = min(parts, num_envs)
+    bounds = [num_envs * i // parts for i in range(parts + 1)]
+    return [slice(start, stop) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def run_side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
+    """Runs jobs on the threads that the process keeps for this, the first on the caller's.
+
+    A Warp launch on a CPU uses one core and lets other Python threads run meanwhile. Autograd's
+    mode (gradients on or off) is the caller's in every thread.
+    """
+    grad = torch.is_grad_enabled()
+    pending = [_pool().submit(_run, job, grad) for job in jobs[1:]]
+    jobs[0]()
+    for future in pending:
+        future.result()
+
+
+def _run(job: Callable[[], None], grad: bool) -> None:
+    with torch.set_grad_enabled(grad):  # each thread has its own mode
+        job()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dva")
+
+
+@contextmanager
+def use_threads(
+    device: torch.device, threads: int | None = None, inside_operations: bool = False
+) -> Iterator[int | None]:
+    """Takes parallelism out of torch's operations, and puts it back at the end.
+
+    Simulator, sensors and algorithm work side by side on parts of their environments instead, one
+    thread each: they wait for one another a few times in a step, where torch's threads wait twice
+    in every operation. Small operations, such as the critic's, then need no other core at all.
+
+    On a GPU cuDNN tries which of its convolutions is fastest for each size of a batch: there are a
+    few sizes, each met thousands of times.
+
+    Args:
+        device: where the work runs.
+        threads: CPU threads; None: as many as torch would use.
+        inside_operations: leave the threads to torch's operations, for an algorithm that
+            differentiates through images in one graph.
+
+    Yields:
+        Number of threads; None on a GPU.
+    """
+    if device.type != "cpu":
+        tried = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = True
+        try:
+            yield None
+        finally:
+            torch.backends.cudnn.benchmark = tried
+        return
+    before = torch.get_num_threads()
+    threads = threads or before
+    torch.set_num_threads(threads if inside_operations else 1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,38 @@
+"""Starts Warp without its greeting."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import warp as wp
+
+__all__ = ["start_warp"]
+
+
+def start_warp() -> None:
+    """Initializes Warp without its greeting and, without a GPU, its complaint about that.
+
+    Warnings and errors stay; a log level that the caller has chosen stays too.
+    """
+    if wp.config.log_level == wp.LOG_INFO:
+        wp.config.log_level = wp.LOG_WARNING
+    if torch.cuda.is_available():
+        wp.init()
+    else:
+        with _without_native_messages():
+            wp.init()
+
+
+@contextmanager
+def _without_native_messages() -> Iterator[None]:
+    """Silences what compiled code writes to standard error, which Python's logging cannot."""
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)

@@ -1,0 +1,1 @@
+"""First-order methods: the gradient of the return through a differentiable simulator."""

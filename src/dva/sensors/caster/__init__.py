@@ -1,0 +1,1 @@
+"""A ray caster of our own for scenes of plain shapes."""

@@ -1,0 +1,1 @@
+"""The renderer of MuJoCo Warp, for meshes and textures."""

@@ -1,0 +1,1 @@
+"""Reading robots from MJCF files."""

@@ -1,0 +1,341 @@
+"""Steps many environments at once, differentiably, from torch."""
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+from typing import Any, Literal
+
+import torch
+import warp as wp
+from torch.autograd.function import once_differentiable
+
+from dva.compute.device import indexed_device
+from dva.compute.launches import LaunchSequence
+from dva.compute.threads import run_side_by_side, split_environments
+from dva.compute.warp_runtime import start_warp
+from dva.sim.model import Model
+from dva.sim.quaternions import multiply, rotate
+from dva.sim.warp.kernels import build_kernels
+from dva.sim.warp.schedule import backward_program, forward_program, pose_program
+from dva.sim.warp.workspace import StepSize, Workspace, model_arguments, origin_map
+
+__all__ = ["WarpSimulator", "StateStorage"]
+
+StateStorage = Literal["full", "recompute"]
+
+
+class WarpSimulator:
+    """N copies of one robot, advanced by control steps that autograd can differentiate.
+
+    Semi-implicit Euler with `substeps` steps a control step; the mass matrix is formed every
+    `mass_matrix_interval` substeps and kept in between. Gradients are those of exactly this
+    computation (its adjoint), the kept mass matrix included.
+
+    On a CPU the environments are divided over `threads` threads, which does not change results.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        num_envs: int,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        control_dt: float = 1 / 60,
+        substeps: int = 16,
+        mass_matrix_interval: int | None = None,
+        state_storage: StateStorage = "full",
+        threads: int | None = None,
+        capture: bool = True,
+    ):
+        """Prepares the simulation and compiles its kernels if they are not in Warp's cache.
+
+        Args:
+            model: the robot.
+            num_envs: number of environments N.
+            device: "cpu" or a CUDA device.
+            dtype: torch.float32, or torch.float64 to check gradients.
+            control_dt: seconds that an action is held.
+            substeps: integration steps a control step.
+            mass_matrix_interval: substeps that share one mass matrix; all of them by default.
+            state_storage: "full" keeps the intermediates of a step until its gradient is taken;
+                "recompute" keeps only the state before the step and runs the step again.
+            threads: CPU threads; torch's number by default.
+            capture: replay a control step as one graph (a CUDA graph on CUDA) instead of launching
+                its kernels one by one; the results are the same.
+
+        Raises:
+            ValueError: a number is out of range.
+        """
+        if num_envs < 1:
+            raise ValueError(f"num_envs is {num_envs}; at least 1 is needed.")
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"dtype is {dtype}; allowed are torch.float32 and torch.float64.")
+        if state_storage not in ("full", "recompute"):
+            raise ValueError(f"state_storage is {state_storage!r}; allowed: 'full', 'recompute'.")
+        self.model, self.num_envs, self.dtype = model, num_envs, dtype
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}; at least 1 is needed, or None.")
+        self.device = indexed_device(device)
+        start_warp()
+        self.step_size = StepSize(control_dt, substeps, mass_matrix_interval or substeps)
+        self.state_storage, self.capture = state_storage, capture
+        threads = 1 if self.device.type == "cuda" else (threads or torch.get_num_threads())
+        self._shards = [_Shard(self, envs) for envs in split_environments(num_envs, threads)]
+        self.threads = len(self._shards)
+        point, directions = origin_map(model)
+        self._origin_point = torch.tensor(point, dtype=dtype, device=self.device)
+        self._origin_directions = torch.tensor(directions, dtype=dtype, device=self.device)
+        self._body_link = torch.tensor(model.body_link, dtype=torch.long, device=self.device)
+        self._body_frame = torch.tensor(model.body_frame, dtype=dtype, device=self.device)
+
+    def step(
+        self, joint_q: torch.Tensor, joint_qd: torch.Tensor, action: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Advances every environment by one control step; differentiable in all arguments.
+
+        An environment whose state is not finite after the step passes no gradient through it.
+
+        Args:
+            joint_q: (N, nq) coordinates, m and rad; a free joint is position and quaternion
+                (x, y, z, w) of its body.
+            joint_qd: (N, nd) velocities; a free joint is the velocity of its body's centre of
+                mass and its angular velocity, both in world axes.
+            action: (N, A), clipped to [-1, 1].
+
+        Returns:
+            joint_q (N, nq) and joint_qd (N, nd) after the step.
+
+        Raises:
+            ValueError: a tensor has the wrong shape, dtype or device.
+        """
+        self._check(joint_q, "joint_q", self.model.num_coords)
+        self._check(joint_qd, "joint_qd", self.model.num_dofs)
+        self._check(action, "action", self.model.num_actions)
+        return _ControlStep.apply(self, joint_q, joint_qd, action)  # type: ignore[return-value]
+
+    def body_poses(self, joint_q: torch.Tensor) -> torch.Tensor:
+        """Computes the pose of every body of the MJCF, in MuJoCo's order (without gradient).
+
+        Args:
+            joint_q: (N, nq).
+
+        Returns:
+            (N, B, 7) position in m and quaternion (x, y, z, w), world frame; body 0 is the world.
+
+        Raises:
+            ValueError: joint_q has the wrong shape, dtype or device.
+        """
+        self._check(joint_q, "joint_q", self.model.num_coords)
+        position = joint_q.new_zeros(self.num_envs, self.model.num_links + 1, 3)
+        rotation = joint_q.new_zeros(self.num_envs, self.model.num_links + 1, 4)
+        rotation[:, -1, 3] = 1.0  # the last entry is the world, which body_link calls -1
+        origin = self.origins(joint_q.detach())
+        for shard in self._shards:
+            arrays = shard.poses(joint_q.detach(), origin)
+            position[shard.envs, :-1] = arrays["position"][:, 0] + origin[shard.envs, None]
+            rotation[shard.envs, :-1] = arrays["rotation"][:, 0]
+        link_position, link_rotation = position[:, self._body_link], rotation[:, self._body_link]
+        frame_position, frame_rotation = self._body_frame.split([3, 4], dim=-1)
+        return torch.cat(
+            [
+                link_position + rotate(link_rotation, frame_position.expand_as(link_position)),
+                multiply(link_rotation, frame_rotation.expand_as(link_rotation)),
+            ],
+            dim=-1,
+        )
+
+    def origins(self, joint_q: torch.Tensor) -> torch.Tensor:
+        """Places the point about which an environment's twists and wrenches are taken.
+
+        So float32 keeps its accuracy however far a robot walks. The motion does not depend on it.
+
+        Args:
+            joint_q: (N, nq).
+
+        Returns:
+            (N, 3) m.
+        """
+        return torch.addmm(self._origin_point, joint_q, self._origin_directions)
+
+    def _check(self, tensor: torch.Tensor, name: str, width: int) -> None:
+        if tensor.shape != (self.num_envs, width):
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}; expected (num_envs, {width}) = "
+                f"({self.num_envs}, {width})."
+            )
+        if tensor.dtype != self.dtype or tensor.device != self.device:
+            raise ValueError(
+                f"{name} is {tensor.dtype} on {tensor.device}; expected {self.dtype} on "
+                f"{self.device}. Convert it with .to(device={str(self.device)!r}, "
+                f"dtype={self.dtype})."
+            )
+
+
+class _Recorded:
+    """A workspace with the programs that use it."""
+
+    def __init__(self, shard: "_Shard", adjoint: Workspace | None):
+        self.workspace = shard.new_workspace()
+        arrays, actions = self.workspace.arrays, shard.num_actions
+        # A robot without actions has room for one.
+        self.inputs = (
+            arrays["joint_q"], arrays["joint_qd"], arrays["action"][:, :actions], arrays["origin"]
+        )  # fmt: skip
+        self.forward = shard.record_forward(self.workspace)
+        self.backward = shard.record_backward(self.workspace, adjoint) if adjoint else None
+
+
+class _Lease:
+    """Holds a workspace for one recorded step and gives it back when autograd drops the step."""
+
+    def __init__(self, pool: list[_Recorded], recorded: _Recorded):
+        self.pool, self.recorded = pool, recorded
+
+    def __del__(self) -> None:
+        self.pool.append(self.recorded)
+
+
+class _Shard:
+    """A contiguous part of the environments, with its own memory."""
+
+    def __init__(self, simulator: WarpSimulator, envs: slice):
+        self.envs, self.num_envs = envs, envs.stop - envs.start
+        self._simulator = simulator
+        model = simulator.model
+        self.num_actions = model.num_actions
+        real = wp.dtype_from_torch(simulator.dtype)
+        self._device = wp.device_from_torch(simulator.device)
+        self._kernels = build_kernels(real)
+        self._model = model_arguments(model, real, self._device)
+        self._h = real(simulator.step_size.control_dt / simulator.step_size.substeps)
+        self._sizes = {
+            "envs": self.num_envs,
+            "links": model.num_links,
+            "dofs": model.num_dofs,
+            "pairs": len(model.dof_pairs()),
+        }
+        self._free: list[_Recorded] = []
+        self._scratch = _Recorded(self, None)
+        arguments = self._model | self._scratch.workspace.arguments
+        self._poses = pose_program(
+            self._device, self._kernels, self._sizes, arguments, simulator.capture
+        )
+
+    def new_workspace(self, adjoint: bool = False) -> Workspace:
+        sim = self._simulator
+        return Workspace(sim.model, sim.step_size, self.num_envs, sim.dtype, sim.device, adjoint)
+
+    def record_forward(self, workspace: Workspace) -> LaunchSequence:
+        arguments = self._model | workspace.arguments
+        step, capture = self._simulator.step_size, self._simulator.capture
+        return forward_program(
+            self._device, self._kernels, self._sizes, arguments, step, self._h, capture
+        )
+
+    def record_backward(self, workspace: Workspace, adjoint: Workspace) -> LaunchSequence:
+        arguments, adjoints = self._model | workspace.arguments, adjoint.arguments
+        step, capture = self._simulator.step_size, self._simulator.capture
+        return backward_program(
+            self._device, self._kernels, self._sizes, arguments, adjoints, step, self._h, capture
+        )
+
+    @cached_property
+    def _adjoint(self) -> Workspace:
+        return self.new_workspace(adjoint=True)
+
+    @cached_property
+    def _recompute(self) -> _Recorded:
+        return _Recorded(self, self._adjoint)
+
+    def prepare_backward(self, recompute: bool) -> None:
+        """Makes what a backward pass needs in the caller's thread: recording is not for many."""
+        _ = self._recompute if recompute else self._adjoint
+
+    def lease(self) -> _Lease:
+        """Takes a workspace that stays untouched until the lease ends."""
+        recorded = self._free.pop() if self._free else _Recorded(self, self._adjoint)
+        return _Lease(self._free, recorded)
+
+    def forward(
+        self, inputs: Sequence[torch.Tensor], recorded: _Recorded | None = None
+    ) -> dict[str, torch.Tensor]:
+        recorded = recorded or self._scratch
+        for place, value in zip(recorded.inputs, inputs, strict=True):
+            place.copy_(value[self.envs])
+        recorded.forward.run(self._stream())
+        return recorded.workspace.arrays
+
+    def backward(
+        self,
+        inputs: Sequence[torch.Tensor],
+        lease: _Lease | None,
+        grad_q: torch.Tensor,
+        grad_qd: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        if lease is None:
+            self.forward(inputs, self._recompute)
+        recorded = lease.recorded if lease else self._recompute
+        assert recorded.backward is not None
+        self._adjoint.block.zero_()
+        self._adjoint.arrays["next_q"].copy_(grad_q[self.envs])
+        self._adjoint.arrays["next_qd"].copy_(grad_qd[self.envs])
+        recorded.backward.run(self._stream())
+        return self._adjoint.arrays
+
+    def poses(self, joint_q: torch.Tensor, origin: torch.Tensor) -> dict[str, torch.Tensor]:
+        arrays = self._scratch.workspace.arrays
+        arrays["joint_q"].copy_(joint_q[self.envs])
+        arrays["origin"].copy_(origin[self.envs])
+        self._poses.run(self._stream())
+        return arrays
+
+    def _stream(self) -> Any:
+        return wp.stream_from_torch(self._simulator.device) if self._device.is_cuda else None
+
+
+class _ControlStep(torch.autograd.Function):
+    """The bridge between autograd and the kernels' adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, sim: WarpSimulator, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        joint_q, joint_qd, action = (tensor.detach() for tensor in inputs)
+        values = (joint_q, joint_qd, action, sim.origins(joint_q))
+        keep = sim.state_storage == "full" and any(ctx.needs_input_grad)
+        leases: dict[int, _Lease | None] = {
+            shard.envs.start: shard.lease() if keep else None for shard in sim._shards
+        }
+        next_q, next_qd = torch.empty_like(joint_q), torch.empty_like(joint_qd)
+
+        def run(shard: _Shard) -> None:
+            lease = leases[shard.envs.start]
+            arrays = shard.forward(values, lease.recorded if lease else None)
+            next_q[shard.envs] = arrays["next_q"]
+            next_qd[shard.envs] = arrays["next_qd"]
+
+        run_side_by_side([partial(run, shard) for shard in sim._shards])
+        if any(ctx.needs_input_grad):
+            finite = torch.cat([next_q, next_qd], 1).abs().amax(1) < torch.inf  # false for NaN
+            ctx.sim, ctx.leases = sim, leases
+            ctx.save_for_backward(finite, *(() if keep else values))
+        return next_q, next_qd
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        sim: WarpSimulator = ctx.sim
+        finite, *inputs = ctx.saved_tensors
+        finite = finite[:, None]
+        grad_q, grad_qd = (g.where(finite, 0.0) for g in gradients)
+        action = grad_q.new_empty(sim.num_envs, sim.model.num_actions)
+        results = (torch.empty_like(grad_q), torch.empty_like(grad_qd), action)
+        for shard in sim._shards:
+            shard.prepare_backward(recompute=bool(inputs))
+
+        def run(shard: _Shard) -> None:
+            lease = ctx.leases[shard.envs.start]
+            arrays = shard.backward(inputs, lease, grad_q, grad_qd)
+            for result, name in zip(results, ("joint_q", "joint_qd", "action"), strict=True):
+                result[shard.envs] = arrays[name][:, : result.shape[1]]
+
+        run_side_by_side([partial(run, shard) for shard in sim._shards])
+        return None, *(result.where(finite, 0.0) for result in results)
