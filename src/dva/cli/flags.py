@@ -7,7 +7,7 @@ import tyro
 
 from dva.runs.errors import UsageError
 
-__all__ = ["find_task", "find_value", "parse"]
+__all__ = ["find_task", "find_value", "find_values", "parse"]
 
 T = TypeVar("T")
 
@@ -37,6 +37,21 @@ def find_value(arguments: Sequence[str], flag: str) -> str | None:
         elif index + 1 < len(arguments):
             found = arguments[index + 1]
     return found
+
+
+def find_values(arguments: Sequence[str], flag: str) -> tuple[str, ...]:
+    """Returns the values of a flag that takes several, up to the next flag; () if it is absent."""
+    values: list[str] = []
+    taking = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            name, equals, value = argument.partition("=")
+            taking = name == flag and not equals
+            if name == flag:
+                values = [value] if equals else []
+        elif taking:
+            values.append(argument)
+    return tuple(values)
 
 
 def find_task(arguments: Sequence[str], known: Sequence[str]) -> str | None:

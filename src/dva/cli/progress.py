@@ -29,7 +29,7 @@ def duration(seconds: float | None) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Writes a number of things: 1 iteration, 1,200 iterations."""
+    """Writes a number of things: 1 step, 1,200 steps."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
@@ -38,8 +38,7 @@ def cells(update: Update) -> dict[str, str]:
     row: dict[str, Any] = update.row or {}
     mean = row.get("return")
     return {
-        "iteration": f"{row['iteration']:,} / {update.last_iteration:,}",
-        "env-steps": f"{row['env_steps']:,}",
+        "env-steps": f"{row['env_steps']:,} / {update.last_step:,}",
         "return": "-" if mean is None else f"{mean:,.1f}",
         "steps/s": f"{row['steps_per_second']:,.0f}",
         "time left": duration(update.seconds_left),
@@ -67,9 +66,10 @@ class Progress:
     def __enter__(self) -> "Progress":
         config = self.config
         self._print(
-            f"Training {config.task} with {config.algo} (preset {config.preset}, seed "
-            f"{config.seed}, {config.learner.num_envs} environments x {config.learner.horizon} "
-            f"steps, {counted(config.last_iteration, 'iteration')}). Ctrl-C stops and saves."
+            f"Training {config.env.task} from {', '.join(config.env.observe)} with {config.algo} "
+            f"(preset {config.preset}, seed {config.run.seed}, "
+            f"{counted(config.env.num_envs, 'environment')}, "
+            f"{counted(config.run.last_step, 'step')}). Ctrl-C stops and saves."
         )
         if self.live is not None:
             self.live.start()

@@ -18,6 +18,7 @@ __all__ = [
     "closest_match",
     "env_ids",
     "image_size",
+    "require",
     "seed",
     "shards",
 ]
@@ -27,6 +28,22 @@ def closest_match(name: str, allowed: Iterable[str]) -> str:
     """Suggests what a mistyped name may have meant: " Did you mean 'x'?", or nothing."""
     close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def require(name: str, value: object, condition: bool, allowed: str) -> None:
+    """Refuses a value of a configuration.
+
+    Args:
+        name: the field.
+        value: what it holds.
+        condition: whether that is allowed.
+        allowed: what is, as the end of a sentence: "1 or more".
+
+    Raises:
+        ValueError: the condition is False.
+    """
+    if not condition:
+        raise ValueError(f"{name} is {value!r}; it must be {allowed}.")
 
 
 def at_least_one(name: str, value: int) -> int:

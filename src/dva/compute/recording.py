@@ -2,7 +2,7 @@
 
 A recorded block reads and writes the memory that it met when it was recorded. So parameters,
 moments, statistics and random generators are changed in place, learning rates are tensors, and what
-one iteration hands to the next lies in fixed `Places`.
+one iteration hands to the next lies in a `FixedState`.
 """
 
 import gc
@@ -14,9 +14,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from dva.envs.environment import Environment, Observation
-
-__all__ = ["Blocks", "CudaRecorder", "Places", "Recorder", "recordable"]
+__all__ = ["Blocks", "CudaRecorder", "FixedState", "Recordable", "Recorder"]
 
 Result = TypeVar("Result")
 
@@ -110,55 +108,53 @@ class Blocks:
         return self._recorded[name][0]
 
 
-class Places:
-    """Fixed memory for the environments' state and the present observation between iterations.
+class Recordable(Protocol):
+    """What can be recorded: all that its steps change are tensors, which it gives and takes."""
+
+    @property
+    def generator(self) -> torch.Generator:
+        """The only source of its randomness."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Gives the tensors of its state themselves, by name."""
+        ...
+
+    def put_tensors(self, tensors: dict[str, Tensor], /) -> None:
+        """Goes on from such tensors, no copies."""
+        ...
+
+
+class FixedState:
+    """Fixed memory for a state between iterations, so that a recording finds it again.
 
     Args:
-        env: an environment that `recordable` accepts.
-        observation: the present one.
+        owner: whose state; it must be recordable.
     """
 
-    def __init__(self, env: Any, observation: Observation) -> None:
-        self._env = env
-        self._generator = env.generator
-        self._state = _clones(env.tensors())
-        self._observation = _clones(observation)
-        env.put_tensors(self._state)  # lets go of the last rollout's graph
+    def __init__(self, owner: Recordable) -> None:
+        self._owner = owner
+        self._generator = owner.generator
+        self._memory = _clones(owner.tensors())
+        owner.put_tensors(self._memory)  # lets go of the last rollout's graph
 
     @property
     def left(self) -> bool:
-        """Whether somebody has reset or loaded the environment, which is then elsewhere."""
-        present = self._env.tensors()
-        here = all(present[name] is place for name, place in self._state.items())
-        return not here or self._env.generator is not self._generator
+        """Whether somebody has reset or loaded the owner, whose state is then elsewhere."""
+        present = self._owner.tensors()
+        here = all(present[name] is memory for name, memory in self._memory.items())
+        return not here or self._owner.generator is not self._generator
 
-    def leave(self) -> Observation:
-        """Gives the environment a copy of its state to go on from, and one of the observation.
+    def leave(self) -> None:
+        """Gives the owner a copy to go on from: autograd may keep what a rollout began with, when
+        the memory is written again."""
+        self._owner.put_tensors(_clones(self._memory))
 
-        Autograd may keep what a rollout began with, when the places are written again.
-        """
-        self._env.put_tensors(_clones(self._state))
-        return _clones(self._observation)
-
-    def keep(self, observation: Observation) -> Observation:
-        """Writes the environment's state and the present observation into their places."""
-        for name, value in self._env.tensors().items():
-            self._state[name].copy_(value.detach())
-        self._env.put_tensors(self._state)
-        for name, value in observation.items():
-            self._observation[name].copy_(value.detach())
-        return self._observation
-
-
-def recordable(env: Environment) -> bool:
-    """Tells whether an environment's steps can be recorded.
-
-    It says so by an attribute "recordable": a step is nothing but work on the device, which waits
-    for nothing and keeps no count in Python. It then has `generator`, the only source of its
-    randomness, and `tensors()` and `put_tensors(tensors)`, which give and take its state's tensors
-    themselves, by name.
-    """
-    return bool(getattr(env, "recordable", False))
+    def keep(self) -> None:
+        """Writes the owner's state into the memory, and puts the owner there."""
+        for name, value in self._owner.tensors().items():
+            self._memory[name].copy_(value.detach())
+        self._owner.put_tensors(self._memory)
 
 
 def _clones(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

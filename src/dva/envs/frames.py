@@ -1,77 +1,107 @@
-"""Images of a rollout, each kept once."""
+"""Stacked readings: the one place that knows how the newest k readings make an observation.
+
+The rule: an observation joins the newest k readings along the first axis, oldest first; where an
+episode is younger than k readings, its first reading stands in for the missing ones.
+"""
 
 import torch
 from torch import Tensor
 
-__all__ = ["FrameBuffer"]
+from dva.spec import Entry
+
+__all__ = ["FrameBuffer", "first_stack", "newest", "push", "restart"]
+
+
+def first_stack(reading: Tensor, frame_stack: int) -> Tensor:
+    """Stacks the first reading of an episode (N, C, ...) to (N, k C, ...)."""
+    return reading.repeat(1, frame_stack, *[1] * (reading.dim() - 2))
+
+
+def push(stack: Tensor, reading: Tensor) -> Tensor:
+    """Adds a reading (N, C, ...) to stacks (N, k C, ...), from which the oldest drops out."""
+    width = reading.shape[1]
+    # Two copies into new memory take a third of the time of torch.cat on slices.
+    pushed = torch.empty_like(stack)
+    pushed[:, :-width], pushed[:, -width:] = stack[:, width:], reading
+    return pushed
+
+
+def restart(stack: Tensor, reading: Tensor, mask: Tensor) -> Tensor:
+    """Begins the stacks anew with a reading where `mask`, bool (N,), is True."""
+    rows = mask.view(-1, *[1] * (stack.dim() - 1))
+    return torch.where(rows, first_stack(reading, stack.shape[1] // reading.shape[1]), stack)
+
+
+def newest(stack: Tensor, entry: Entry) -> Tensor:
+    """Returns the newest reading (N, C, ...) in stacks (N, k C, ...), a view."""
+    return stack[:, -entry.channels :]
 
 
 class FrameBuffer:
-    """Keeps a rollout's frames once, as uint8, and assembles observations from them by index.
+    """Keeps a rollout's readings once each, and assembles observations from them by index.
 
-    Slot k - 1 + t holds the frame of step t; the k - 1 slots before hold the older frames of the
-    first observation. After a reset the missing older frames are the episode's first frame.
+    Slot k - 1 + t holds the reading of step t; the k - 1 slots before hold the older readings of
+    the first observation.
 
     Args:
-        pixels: uint8 (N, 3 k, H, W), the first observation, oldest frame first.
-        frame_stack: k.
+        entry: what is kept.
+        stack: (N, k C, ...), the first observation.
         horizon: h, the number of steps that follow.
 
     Raises:
-        ValueError: the channels are not three for each stacked frame.
+        ValueError: the stack does not fit the entry.
     """
 
-    def __init__(self, pixels: Tensor, frame_stack: int, horizon: int) -> None:
-        num_envs, channels, height, width = pixels.shape
-        if channels != 3 * frame_stack:
+    def __init__(self, entry: Entry, stack: Tensor, horizon: int) -> None:
+        if tuple(stack.shape[1:]) != entry.stacked_shape:
             raise ValueError(
-                f"Pixels have {channels} channels; with frame_stack {frame_stack} they must have "
-                f"{3 * frame_stack}."
+                f"{entry.name!r} is {tuple(stack.shape[1:])}, but its entry says "
+                f"{entry.stacked_shape}."
             )
+        num_envs, k = stack.shape[0], entry.frame_stack
         self.num_envs = num_envs
-        self.frame_stack = frame_stack
-        slots = horizon + frame_stack
+        self.entry = entry
+        slots = horizon + k
         self.frames = torch.empty(
-            (slots, num_envs, 3, height, width), dtype=torch.uint8, device=pixels.device
+            (slots, num_envs, *entry.shape), dtype=stack.dtype, device=stack.device
         )
-        stacked = pixels.reshape(num_envs, frame_stack, 3, height, width)
-        self.frames[:frame_stack] = stacked.transpose(0, 1)
-        # Row of `frames`, flattened over (slot, environment), of every frame of every observation,
-        # and of the episode's first frame.
-        rows = torch.arange(slots * num_envs, device=pixels.device).view(slots, num_envs)
+        self.frames[:k] = stack.reshape(num_envs, k, *entry.shape).transpose(0, 1)
+        # Row of `frames`, flattened over (slot, environment), of every reading of every
+        # observation, and of the episode's first reading.
+        rows = torch.arange(slots * num_envs, device=stack.device).view(slots, num_envs)
         self._rows = rows
         self._index = torch.empty(
-            (horizon + 1, num_envs, frame_stack), dtype=torch.int64, device=pixels.device
+            (horizon + 1, num_envs, k), dtype=torch.int64, device=stack.device
         )
         self._first_row = rows[0]
         self._write_index(0)
 
-    def append(self, step: int, frame: Tensor, new_episode: Tensor) -> None:
-        """Adds the frame that observation `step` ends with.
+    def append(self, step: int, reading: Tensor, new_episode: Tensor) -> None:
+        """Adds the reading that observation `step` ends with.
 
         Args:
             step: 1..h, in order.
-            frame: uint8 (N, 3, H, W).
-            new_episode: bool (N,), where this frame is the first of an episode.
+            reading: (N, C, ...).
+            new_episode: bool (N,), where this reading is the first of an episode.
         """
-        slot = self.frame_stack - 1 + step
-        self.frames[slot] = frame
+        slot = self.entry.frame_stack - 1 + step
+        self.frames[slot] = reading
         self._first_row = torch.where(new_episode, self._rows[slot], self._first_row)
         self._write_index(step)
 
     def observations(self, start: int, stop: int) -> Tensor:
-        """Assembles the observations of samples start..stop, uint8 (B, 3 k, H, W).
+        """Assembles the observations of samples start..stop, (B, k C, ...).
 
         Sample i is environment i % N at step i // N.
         """
-        index = self._index.view(-1, self.frame_stack)[start:stop].reshape(-1)
+        index = self._index.view(-1, self.entry.frame_stack)[start:stop].reshape(-1)
         frames = self.frames.flatten(0, 1).index_select(0, index)
-        return frames.view(-1, 3 * self.frame_stack, *frames.shape[-2:])
+        return frames.view(-1, *self.entry.stacked_shape)
 
     def observation(self, step: int) -> Tensor:
-        """Assembles the observations of one step, uint8 (N, 3 k, H, W)."""
+        """Assembles the observations of one step, (N, k C, ...)."""
         return self.observations(step * self.num_envs, (step + 1) * self.num_envs)
 
     def _write_index(self, step: int) -> None:
-        rows = self._rows[step : step + self.frame_stack].T
+        rows = self._rows[step : step + self.entry.frame_stack].T
         torch.maximum(rows, self._first_row[:, None], out=self._index[step])

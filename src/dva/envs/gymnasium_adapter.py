@@ -24,8 +24,9 @@ RENDER_MODES = ["rgb_array"]
 class GymnasiumVectorEnv(VectorEnv):
     """Offers a `dva` environment as a Gymnasium `VectorEnv` with same-step restarts.
 
-    Observations are dictionaries of "state" float32 (N, O) and, with a camera, "pixels" uint8
-    (N, 3 * frame_stack, H, W); actions are float32 (N, A) in [-1, 1]. Where an episode ends,
+    Observations are dictionaries as the environment's observation spec says, such as "state"
+    float32 (N, O) and "pixels" uint8 (N, 3 * frame_stack, H, W); actions are float32 (N, A) in
+    [-1, 1]. Where an episode ends,
     infos["final_obs"][i] is its last observation and infos["final_info"] holds its
     "episode_return", "episode_length" and "nonfinite", with Gymnasium's masks ("_final_obs", ...)
     beside them.
@@ -39,7 +40,7 @@ class GymnasiumVectorEnv(VectorEnv):
             render_mode: None, or "rgb_array" for `render()`.
 
         Raises:
-            ValueError: the render mode is unknown, or `env` has a camera but no final pixels.
+            ValueError: the render mode is unknown, or `env` has sensors but no final observations.
         """
         _check(env, render_mode)
         self.env = env
@@ -169,10 +170,10 @@ def make_single(task: str, render_mode: str | None = None, **arguments: Any) -> 
 def _check(env: DvaVectorEnv, render_mode: str | None) -> None:
     if render_mode is not None and render_mode not in RENDER_MODES:
         raise ValueError(f"render_mode is {render_mode!r}; give None or one of {RENDER_MODES}.")
-    if env.has_camera and not env.final_pixels:
+    if len(env.observation_spec) > 1 and not env.final_observations:
         raise ValueError(
-            "final_pixels is False, but Gymnasium's final observations hold pixels. Make the "
-            "environment with final_pixels=True (or pixels=False)."
+            "final_observations is False, but Gymnasium's final observations hold all entries. "
+            'Make the environment with final_observations=True (or observe="state").'
         )
 
 
@@ -184,11 +185,14 @@ def _check_options(options: dict[str, Any] | None) -> None:
 
 
 def _observation_space(env: DvaVectorEnv) -> spaces.Dict:
-    entries: dict[str, spaces.Space] = {}
-    if env.has_camera:
-        entries["pixels"] = spaces.Box(0, 255, env.pixels_shape, np.uint8)
-    entries["state"] = spaces.Box(-np.inf, np.inf, (env.state_size,), np.float32)
-    return spaces.Dict(entries)
+    return spaces.Dict(
+        {
+            entry.name: spaces.Box(
+                entry.low, entry.high, entry.stacked_shape, np.dtype(entry.dtype).type
+            )
+            for entry in env.observation_spec.entries
+        }
+    )
 
 
 def _action_space(env: DvaVectorEnv) -> spaces.Box:

@@ -1,13 +1,25 @@
-"""Builds the environments of a task."""
+"""Builds the environments of a task: its simulator, its sensors, and the loop around them."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import torch
 
-from dva.envs.vector_env import CameraName, VectorEnv
-from dva.sim import StateStorage
-from dva.tasks.protocols import CameraProtocol, SimulatorProtocol
+from dva.compute import arguments
+from dva.compute.arguments import closest_match
+from dva.compute.device import resolve_device
+from dva.envs.config import EnvConfig
+from dva.envs.spectator import Spectator
+from dva.envs.vector_env import STATE, VectorEnv
+from dva.sensors import (
+    CAMERA_KINDS,
+    STANDARD_SENSORS,
+    CameraKind,
+    Sensor,
+    SensorMaker,
+    SensorRequest,
+)
+from dva.sim import SimulatorFactory, SimulatorRequest, StateStorage, WarpSimulator
 from dva.tasks.registry import get
 from dva.tasks.task import Task
 
@@ -16,21 +28,22 @@ __all__ = ["make"]
 
 def make(
     task: str | Task,
-    num_envs: int = 64,
+    num_envs: int = EnvConfig.num_envs,
     device: str | torch.device = "auto",
     seed: int = 0,
-    image_size: int | Sequence[int] = 84,
-    frame_stack: int = 3,
-    pixels: bool = True,
+    observe: str | Sequence[str] = EnvConfig.observe,
+    image_size: int | Sequence[int] = EnvConfig.image_size,
+    frame_stack: int = EnvConfig.frame_stack,
+    camera: CameraKind = EnvConfig.camera,
+    image_gradient: bool = False,
     stochastic_start: bool = True,
-    final_pixels: bool = True,
+    final_observations: bool = True,
+    state_storage: StateStorage = EnvConfig.state_storage,
     threads: int | None = None,
-    simulator: SimulatorProtocol | None = None,
-    camera: CameraProtocol | CameraName = "hard",
-    pixel_gradient: bool = False,
-    state_storage: StateStorage = "full",
     capture: bool = True,
     inertia: str | None = None,
+    simulator: SimulatorFactory = WarpSimulator.build,
+    sensors: Sequence[SensorMaker] = (),
 ) -> VectorEnv:
     """Makes an environment of `num_envs` robots from a task's name (or a `Task`).
 
@@ -39,25 +52,27 @@ def make(
         num_envs: number of robots N, at least 1.
         device: "cpu", "cuda", or "auto" for CUDA where there is one.
         seed: of the starts; the same seed gives the same episodes.
-        image_size: height and width of a frame in pixels, one number for a square.
-        frame_stack: newest frames in one observation.
-        pixels: False leaves the camera out; observations then have "state" only.
-        stochastic_start: False begins every episode in the same state.
-        final_pixels: also picture the last state of an episode that ends, which costs a second
-            rendering pass in the steps that end one (and on CUDA a host synchronization every
-            step, to know which those are).
-        threads: CPU threads of simulator and camera; None lets them choose.
-        simulator: stands in for `dva.sim.WarpSimulator`.
+        observe: what a policy sees: a name or several, out of the standard sensors ("pixels",
+            "depth", "segmentation", "joint_angles"), the task's own, and "state", which
+            observations always hold. No other sensor is built.
+        image_size: height and width of images in pixels, one number for a square.
+        frame_stack: newest images in one observation.
         camera: "hard" for `dva.sensors.Camera`, "differentiable" for
-            `dva.sensors.DifferentiableCamera`, or one that stands in for them; must give frames of
-            `image_size`.
-        pixel_gradient: pixels are float32 in [0, 255] and carry the graph to the actions, through a
-            camera that is differentiable; else uint8, without.
+            `dva.sensors.DifferentiableCamera`.
+        image_gradient: colour images are float32 in [0, 255] and carry the graph to the actions,
+            through a camera that is differentiable; else uint8, without.
+        stochastic_start: False begins every episode in the same state.
+        final_observations: also read the sensors in the last state of an episode that ends, which
+            costs a second reading in the steps that end one (and on CUDA a host synchronization
+            every step, to know which those are).
         state_storage: "full" keeps the intermediates of every step until its gradient is taken,
             "recompute" the state only: less memory, and each step is computed twice.
+        threads: CPU threads of simulator and sensors; None lets them choose.
         capture: replay each control step and each picture as one graph (a CUDA graph on CUDA)
             instead of launching its kernels one by one; the results are the same.
         inertia: "physical" or "published" inertia tensors of the robot; None: as the task says.
+        simulator: builds what advances the robots, `dva.sim.WarpSimulator` by default.
+        sensors: more sensors that `observe` may name.
 
     Returns:
         The environment; call `reset()` first.
@@ -66,24 +81,76 @@ def make(
         ValueError: an argument is not allowed; the message names it, what is, and the fix.
         TypeError: `task` is neither a name nor a Task.
     """
-    if isinstance(task, str):
-        task = get(task)
-    if inertia is not None and isinstance(task, Task):
+    task = get(task) if isinstance(task, str) else task
+    if not isinstance(task, Task):
+        raise TypeError(f"task is {task!r}; pass a task's name, or a Task instance.")
+    if inertia is not None:
         task = dataclasses.replace(task, inertia=inertia)
+    observe = (observe,) if isinstance(observe, str) else tuple(observe)
+    makers = _choose_sensors(task, observe, sensors)
+    _check_camera(camera, image_gradient)
+    found = resolve_device(device)
+    built = simulator(
+        SimulatorRequest(
+            robot=str(task.mjcf),
+            inertia=task.inertia,
+            num_envs=arguments.at_least_one("num_envs", num_envs),
+            device=found,
+            control_dt=task.control_dt,
+            substeps=task.substeps,
+            mass_matrix_interval=task.mass_matrix_interval,
+            threads=threads,
+            state_storage=state_storage,
+            capture=capture,
+        )
+    )
+    request = SensorRequest(
+        model=built.model,
+        num_envs=built.num_envs,
+        device=found,
+        view=task.view,
+        scene=task.scene,
+        image_size=arguments.image_size(image_size),
+        frame_stack=arguments.at_least_one("frame_stack", frame_stack),
+        camera=camera,
+        image_gradient=image_gradient,
+        threads=threads,
+        capture=capture,
+    )
+    parts: list[Sensor] = [maker.build(request) for maker in makers]
     return VectorEnv(
         task,
-        num_envs,
-        device,
+        built,
+        parts,
+        observe,
         seed,
-        image_size,
-        frame_stack,
-        pixels,
         stochastic_start,
-        final_pixels,
-        threads,
-        simulator,
-        camera,
-        pixel_gradient,
-        state_storage,
-        capture,
+        final_observations,
+        Spectator(built.model, task.view, task.scene, found, threads, capture),
     )
+
+
+def _choose_sensors(
+    task: Task, observe: tuple[str, ...], more: Sequence[SensorMaker]
+) -> list[SensorMaker]:
+    """Finds the makers of what is observed; later ones of a name replace earlier ones."""
+    offered = {maker.name: maker for maker in (*STANDARD_SENSORS, *task.sensors, *more)}
+    known = [*offered, STATE]
+    for name in observe:
+        if name not in known:
+            raise ValueError(
+                f"observe names {name!r}, which task {task.name!r} does not offer."
+                f"{closest_match(name, known)} It offers: {', '.join(known)}. A sensor of your own "
+                "goes into the task's `sensors`."
+            )
+    return [maker for name, maker in offered.items() if name in observe]
+
+
+def _check_camera(camera: str, image_gradient: bool) -> None:
+    if camera not in CAMERA_KINDS:
+        raise ValueError(f"camera is {camera!r}; allowed: {', '.join(CAMERA_KINDS)}.")
+    if image_gradient and camera == "hard":
+        raise ValueError(
+            'image_gradient is True, but no gradient passes the camera "hard": its pictures jump '
+            'when an edge crosses a pixel. Use camera="differentiable".'
+        )

@@ -2,29 +2,29 @@
 
 import torch
 
+from dva.sim import State
+
 __all__ = ["MAX_ENTRY", "is_nonfinite", "stop_gradients"]
 
 MAX_ENTRY = 1e6
 """A coordinate or velocity larger than this counts as non-finite (as in the published code)."""
 
 
-def is_nonfinite(
-    joint_q: torch.Tensor, joint_qd: torch.Tensor, action: torch.Tensor
-) -> torch.Tensor:
+def is_nonfinite(state: State, action: torch.Tensor) -> torch.Tensor:
     """Tells which environments have an entry that is not finite or, in a state, above `MAX_ENTRY`
     in size.
 
     Args:
-        joint_q: (N, nq) [m, rad].
-        joint_qd: (N, nd) [m/s, rad/s].
+        state: of N robots.
         action: (N, A).
 
     Returns:
         bool (N,).
     """
     action = action.detach()
+    parts = [x.detach().flatten(1) for x in state.tensors().values() if x.is_floating_point()]
     # x - x is 0 for any finite x, and NaN for others.
-    entries = torch.cat([joint_q.detach(), joint_qd.detach(), action - action], dim=1)
+    entries = torch.cat([*parts, action - action], dim=1)
     # Negated, because a comparison with NaN is False.
     return ~(entries.abs().amax(1) <= MAX_ENTRY)
 
@@ -41,4 +41,5 @@ def stop_gradients(rows: torch.Tensor, *tensors: torch.Tensor) -> None:
     """
     for tensor in tensors:
         if tensor.requires_grad:
-            tensor.register_hook(lambda gradient: gradient.masked_fill(rows[:, None], 0.0))
+            mask = rows.view(-1, *[1] * (tensor.dim() - 1))
+            tensor.register_hook(lambda gradient, mask=mask: gradient.masked_fill(mask, 0.0))

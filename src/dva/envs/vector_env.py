@@ -1,111 +1,111 @@
-"""The vector environment: one task, N robots, stepped, filmed and restarted together, in torch."""
+"""The vector environment: one task, N robots, stepped, sensed and restarted together, in torch."""
 
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from dva.compute import arguments
-from dva.compute.device import resolve_device
+from dva.envs.environment import Transition
 from dva.envs.nonfinite import MAX_ENTRY, is_nonfinite, stop_gradients
-from dva.sensors import Camera, DifferentiableCamera
-from dva.sim import StateStorage, WarpSimulator, load_model
-from dva.tasks.protocols import CameraProtocol, SimulatorProtocol
-from dva.tasks.task import Task, check_task
+from dva.envs.readings import Readings
+from dva.envs.spectator import Spectator
+from dva.envs.task_check import check_task
+from dva.sensors import Sensor
+from dva.sim import Simulator, State
+from dva.spec import ActionSpec, Entry, Observation, ObservationSpec
+from dva.tasks.task import Task
 
-__all__ = ["CAMERAS", "MAX_ENTRY", "CameraName", "VectorEnv"]
+__all__ = ["STATE", "VectorEnv"]
 
-Observation = dict[str, torch.Tensor]
-CameraName = Literal["hard", "differentiable"]
-CAMERAS: tuple[CameraName, ...] = ("hard", "differentiable")
-"""Cameras by name: `dva.sensors.Camera` and `dva.sensors.DifferentiableCamera`."""
+STATE = "state"
+"""Name of the entry that holds the task's description of the physics state."""
 
 
 class VectorEnv:
-    """Steps N robots of one task at once; episodes restart by themselves.
+    """Steps N robots of one task at once; episodes restart by themselves. See `Environment`.
 
-    Actions are float32 (N, action_size) in [-1, 1], on the environment's device; larger ones are
-    clipped. Observations are dictionaries: "pixels" uint8 (N, 3 * frame_stack, H, W), oldest frame
-    first, and "state" float32 (N, state_size). State and reward carry torch's graph back to the
-    actions until `detach()` cuts it; no gradient crosses the end of an episode. Nothing is
-    differentiated through the camera, unless `pixel_gradient` asks for it: pixels are then float32
-    in [0, 255], with a graph.
+    Actions are float32 (N, A) in [-1, 1], on the environment's device; larger ones are clipped.
+    Observations are dictionaries: the readings of the sensors, stacked, and "state" float32 (N, O).
+    State and reward carry torch's graph back to the actions until `detach()` cuts it; no gradient
+    crosses the end of an episode. Nothing is differentiated through a camera, unless the
+    environment was made with `image_gradient`: images are then float32, with a graph.
+
+    `dva.make` builds the parts and puts them together.
+
+    Args:
+        task: what the robots have to do.
+        simulator: advances them.
+        sensors: what they perceive beside "state".
+        observe: names of the entries that a policy may see; the rest is for critics.
+        seed: of the starts; the same seed gives the same episodes.
+        stochastic_start: False begins every episode in the same state.
+        final_observations: also read the sensors in the last state of an episode that ends, which
+            costs a second reading in the steps that end one (and on CUDA a host synchronization
+            every step, to know which those are).
+        spectator: pictures the robots for people; None: `render` is refused.
+
+    Raises:
+        ValueError: task and robot do not fit, or two sensors have one name.
 
     Attributes:
-        task, num_envs, device, action_size, state_size, image_size (H, W), frame_stack,
-        pixels_shape (3 * frame_stack, H, W), episode_length [control steps], stochastic_start,
-        final_pixels, pixel_gradient: as they were made.
-        model: the robot's `dva.sim.Model`.
+        task, simulator, num_envs, device, action_spec, observation_spec, policy_spec,
+        episode_length [control steps], stochastic_start, final_observations: as they were made.
         nan_guard: when True, a step with a non-finite state also gives info["nonfinite_state"].
-        seconds: wall time spent in "rendering" and "simulation" since `pop_seconds()`; on CUDA that
-        of the launches.
     """
 
     def __init__(
         self,
         task: Task,
-        num_envs: int = 64,
-        device: str | torch.device = "auto",
+        simulator: Simulator,
+        sensors: Sequence[Sensor] = (),
+        observe: Sequence[str] = (STATE,),
         seed: int = 0,
-        image_size: int | Sequence[int] = 84,
-        frame_stack: int = 3,
-        pixels: bool = True,
         stochastic_start: bool = True,
-        final_pixels: bool = True,
-        threads: int | None = None,
-        simulator: SimulatorProtocol | None = None,
-        camera: CameraProtocol | CameraName = "hard",
-        pixel_gradient: bool = False,
-        state_storage: StateStorage = "full",
-        capture: bool = True,
+        final_observations: bool = True,
+        spectator: Spectator | None = None,
     ) -> None:
-        """Builds simulator and camera; arguments and errors as in `make`."""
-        if not isinstance(task, Task):
-            raise TypeError(
-                f"task is {task!r}; pass a task's name to dva.make, or a Task instance."
-            )
         self.task = task
-        self.num_envs = arguments.at_least_one("num_envs", num_envs)
-        self.device = resolve_device(device)
-        self.image_size = arguments.image_size(image_size)
-        self.frame_stack = arguments.at_least_one("frame_stack", frame_stack)
-        self.pixels_shape = (3 * self.frame_stack, *self.image_size)
+        self.simulator = simulator
+        self.num_envs, self.device = simulator.num_envs, simulator.device
         self.episode_length = task.episode_length
         self.stochastic_start = stochastic_start
-        self.final_pixels = final_pixels and pixels
+        self.final_observations = final_observations and bool(sensors)
         self.nan_guard = False
-        self.model = load_model(task.mjcf, inertia=task.inertia)
-        self.action_size = self.model.num_actions
-        self.state_size = check_task(task, self.model, self.device)
-
-        self._threads, self._capture = threads, capture
-        self._simulator: SimulatorProtocol | None = simulator or WarpSimulator(
-            self.model,
-            self.num_envs,
-            device=str(self.device),
-            control_dt=task.control_dt,
-            substeps=task.substeps,
-            mass_matrix_interval=task.mass_matrix_interval,
-            state_storage=state_storage,
-            threads=threads,
-            capture=capture,
-        )
-        self._own_parts = simulator is None and isinstance(camera, str)
-        self.pixel_gradient = pixel_gradient and pixels
-        _check_camera(camera, pixel_gradient)
-        self._camera: CameraProtocol | None = None
-        if pixels and not isinstance(camera, str):
-            self._camera = camera
-        elif pixels:
-            kind = DifferentiableCamera if camera == "differentiable" else Camera
-            self._camera = self._new_camera(self.num_envs, self.image_size, kind)
-        self._video_cameras: dict[tuple[int, tuple[int, int]], CameraProtocol] = {}
+        state = Entry(STATE, "vector", (check_task(task, simulator),))
+        self._readings = Readings(sensors)
+        self.observation_spec = ObservationSpec((*self._readings.entries, state))
+        self.policy_spec = self.observation_spec.select(observe)
+        names = simulator.model.action_names
+        self.action_spec = ActionSpec(tuple(names), task.control_dt)
+        self._spectator = spectator
         self._generator = torch.Generator(self.device).manual_seed(arguments.seed(seed))
         # On CUDA the host knows whether an episode has ended only if it waits for the device.
-        self._may_look = self.device.type != "cuda" or self.final_pixels
+        self._may_look = self.device.type != "cuda" or self.final_observations
         self._ready, self._closed = False, False
-        self.seconds = {"rendering": 0.0, "simulation": 0.0}
+        self._simulation_seconds = 0.0
+
+    @property
+    def action_size(self) -> int:
+        """Number of actuators A."""
+        return self.action_spec.size
+
+    @property
+    def state_size(self) -> int:
+        """Length of the state observation O."""
+        return self.observation_spec[STATE].channels
+
+    @property
+    def image_gradient(self) -> bool:
+        """Whether images are float32 and carry the graph to the actions."""
+        return self._readings.image_gradient
+
+    @property
+    def recordable(self) -> bool:
+        """Whether a step is work on the device alone, so that a CUDA graph can hold it."""
+        parts = self.simulator.recordable and self._readings.recordable
+        return parts and not self._may_look and not self.nan_guard
 
     # ------------------------------------------------------------------ episodes
 
@@ -116,13 +116,13 @@ class VectorEnv:
             seed: restarts the random starts from this seed; None goes on with them.
 
         Returns:
-            The first observation, whose stacked frames are all the first frame; it carries no
+            The first observation, whose stacked readings are all the first one; it carries no
             gradient.
         """
         self._check_open()
         if seed is not None:
             self._generator.manual_seed(arguments.seed(seed))
-        return self._begin(*self._start())
+        return self._begin(self._start())
 
     def step(
         self, action: torch.Tensor
@@ -133,7 +133,7 @@ class VectorEnv:
         terminates with reward 0 and passes no gradient.
 
         Args:
-            action: float32 (N, action_size); clipped to [-1, 1].
+            action: float32 (N, A); clipped to [-1, 1].
 
         Returns:
             observation: after the restarts; where an episode ended, the first of the next one,
@@ -141,11 +141,12 @@ class VectorEnv:
             reward: (N,), differentiable in this and the earlier actions.
             terminated: bool (N,), the task failed.
             truncated: bool (N,), the time ran out and the task did not fail.
-            info: "final_observation", before the restarts and with its graph: "state", and "pixels"
-                if `final_pixels` (both equal the observation where no episode ended; the state is
-                zero where it was non-finite); "nonfinite" bool (N,); "episode_return" float (N,)
-                and "episode_length" int (N,), this step included; with `nan_guard`,
-                "nonfinite_state": (joint_q, joint_qd, action) before a non-finite step.
+            info: "final_observation", before the restarts and with its graph: "state", and all
+                other entries if `final_observations` (equal to the observation where no episode
+                ended; the state is zero where it was non-finite); "nonfinite" bool (N,);
+                "episode_return" float (N,) and "episode_length" int (N,), this step included; with
+                `nan_guard`, "nonfinite_state": (joint_q, joint_qd, action) before a non-finite
+                step.
 
         Raises:
             RuntimeError: before the first reset, or after close.
@@ -153,80 +154,80 @@ class VectorEnv:
         """
         self._check_ready()
         arguments.check_tensor("action", action, (self.num_envs, self.action_size), self.device)
-        before_q, before_qd = self._joint_q, self._joint_qd
-        clipped = action.nan_to_num(0.0, 0.0, 0.0).clamp(-1.0, 1.0)
-        joint_q, joint_qd = self._simulate(clipped)
-
-        nonfinite = is_nonfinite(joint_q, joint_qd, action)
-        joint_q = torch.where(nonfinite[:, None], before_q.detach(), joint_q)
-        joint_qd = torch.where(nonfinite[:, None], before_qd.detach(), joint_qd)
-        reward = self.task.reward(joint_q, joint_qd, clipped)
-        nonfinite = nonfinite | ~reward.detach().isfinite()
-        reward = reward.masked_fill(nonfinite, 0.0)
-        state = self.task.state_observation(joint_q, joint_qd, clipped)
-        state = state.masked_fill(nonfinite[:, None], 0.0)
-        stop_gradients(nonfinite, joint_q, joint_qd, clipped)
-
-        terminated = self.task.terminated(joint_q.detach(), joint_qd.detach()) | nonfinite
+        before = self._state
+        after = self.transition(before, action)
+        nonfinite = after.nonfinite
         self._episode_step = self._episode_step + 1
-        self._episode_return = self._episode_return + reward.detach()
-        truncated = (self._episode_step >= self.episode_length) & ~terminated
+        self._episode_return = self._episode_return + after.reward.detach()
+        truncated = (self._episode_step >= self.episode_length) & ~after.terminated
         info: dict[str, Any] = {
-            "final_observation": {"state": state},
+            "final_observation": {STATE: after.observation},
             "nonfinite": nonfinite,
             "episode_return": self._episode_return,
             "episode_length": self._episode_step,
         }
         if self.nan_guard and bool(nonfinite.any()):
             info["nonfinite_state"] = tuple(
-                x.detach().clone() for x in (before_q, before_qd, action)
+                x.detach().clone() for x in (before.joint_q, before.joint_qd, action)
             )
-        self._joint_q, self._joint_qd, self._state = joint_q, joint_qd, state
-        self._finish_step(terminated | truncated, info["final_observation"])
-        return self.observation, reward, terminated, truncated, info
+        self._state, self._described = after.state, after.observation
+        self._finish_step(after.terminated | truncated, info["final_observation"])
+        return self.observation, after.reward, after.terminated, truncated, info
+
+    def transition(self, state: State, action: torch.Tensor) -> Transition:
+        """Computes what one control step does to any states, and leaves the environment alone.
+
+        Args:
+            state: of N robots.
+            action: float32 (N, A); clipped to [-1, 1].
+        """
+        clipped = action.nan_to_num(0.0, 0.0, 0.0).clamp(-1.0, 1.0)
+        began = time.perf_counter()
+        after = self.simulator.step(state, clipped)
+        self._simulation_seconds += time.perf_counter() - began
+        nonfinite = is_nonfinite(after, action)
+        after = after.where(nonfinite, state.detach())
+        reward = self.task.reward(after.joint_q, after.joint_qd, clipped)
+        nonfinite = nonfinite | ~reward.detach().isfinite()
+        reward = reward.masked_fill(nonfinite, 0.0)
+        described = self.task.state_observation(after.joint_q, after.joint_qd, clipped)
+        described = described.masked_fill(nonfinite[:, None], 0.0)
+        stop_gradients(nonfinite, *after.tensors().values(), clipped)
+        failed = self.task.terminated(after.joint_q.detach(), after.joint_qd.detach())
+        return Transition(after, reward, described, failed | nonfinite, nonfinite)
 
     def _finish_step(self, done: torch.Tensor, final_observation: Observation) -> None:
-        """Pictures the new state, restarts what is done, and pictures what has restarted."""
-        restart = bool(done.any()) if self._may_look else True
-        if self._camera and (self.final_pixels or not restart):
-            self._pixels = self._stacked(self._render())
-            if self.final_pixels:
-                final_observation["pixels"] = self._pixels
-        if not restart:
-            return
-        self._restart(done)
-        if self._camera:
-            frame = self._render()
-            if not self.final_pixels:
-                self._pixels = self._stacked(frame)
-            first = frame.repeat(1, self.frame_stack, 1, 1)
-            self._pixels = torch.where(done[:, None, None, None], first, self._pixels)
+        """Reads the sensors, restarts what is done, and reads what has restarted."""
+        begins = bool(done.any()) if self._may_look else True
+        if self.final_observations or not begins:
+            self._readings.push(self._state)
+            if self.final_observations:
+                final_observation.update(self._readings.stacks)
+        if begins:
+            self._restart(done)
+            self._readings.restart(self._state, done, pushed=self.final_observations)
 
     def _restart(self, done: torch.Tensor) -> None:
         """Puts new starts where `done`; `where` keeps every gradient on its own side."""
-        start_q, start_qd = self._start()
-        no_action = torch.zeros(self.num_envs, self.action_size, device=self.device)
-        start_state = self.task.state_observation(start_q, start_qd, no_action)
-        column = done[:, None]
-        self._joint_q = torch.where(column, start_q, self._joint_q)
-        self._joint_qd = torch.where(column, start_qd, self._joint_qd)
-        self._state = torch.where(column, start_state, self._state)
+        start = self._start()
+        described = self._describe(start)
+        self._state = self._state.where(done, start)
+        self._described = torch.where(done[:, None], described, self._described)
         self._episode_step = self._episode_step.masked_fill(done, 0)
         self._episode_return = self._episode_return.masked_fill(done, 0.0)
 
     def detach(self) -> None:
         """Cuts the graph: what comes later has no gradient to the actions before this call."""
         self._check_ready()
-        self._joint_q, self._joint_qd = self._joint_q.detach(), self._joint_qd.detach()
-        self._state = self._state.detach()
-        if self.pixel_gradient:
-            self._pixels = self._pixels.detach()
+        self._state, self._described = self._state.detach(), self._described.detach()
+        self._readings.detach()
 
     def close(self) -> None:
-        """Lets go of simulator and cameras; the environment cannot be used afterwards."""
+        """Lets go of simulator and sensors; the environment cannot be used afterwards."""
         self._closed = True
-        self._simulator = self._camera = None
-        self._video_cameras.clear()
+        self._readings.close()
+        self._spectator = None
+        del self.simulator
 
     # ------------------------------------------------------------------ looking
 
@@ -234,22 +235,13 @@ class VectorEnv:
     def observation(self) -> Observation:
         """The present observation, as the last reset, step or set_state returned it."""
         self._check_ready()
-        if self._camera is None:
-            return {"state": self._state}
-        return {"pixels": self._pixels, "state": self._state}
+        return {**self._readings.stacks, STATE: self._described}
 
-    @property
-    def has_camera(self) -> bool:
-        """Whether observations have pixels."""
-        return self._camera is not None
-
-    @property
-    def frame(self) -> torch.Tensor:
-        """The newest frame (N, 3, H, W): the last three channels of the stacked pixels."""
+    def newest(self, name: str) -> torch.Tensor:
+        """Returns the newest reading (N, C, ...) of a sensor, a view of its stack."""
         self._check_ready()
-        if self._camera is None:
-            raise RuntimeError("This environment has no camera. Make it with pixels=True.")
-        return self._pixels[:, -3:]
+        entry = self.observation_spec.select((name,))[name]
+        return self._described if name == STATE else self._readings.newest(entry)
 
     def render(
         self, image_size: int | Sequence[int] = 256, env_ids: Sequence[int] | None = None
@@ -265,32 +257,34 @@ class VectorEnv:
             uint8 (len(env_ids), 3, H, W).
 
         Raises:
+            RuntimeError: the environment has no spectator.
             ValueError: an environment does not exist, or the image size is not allowed.
         """
         self._check_ready()
-        size = arguments.image_size(image_size)
+        if self._spectator is None:
+            raise RuntimeError("This environment has no spectator. Make it with dva.make.")
         ids = arguments.env_ids(env_ids, self.num_envs)
-        key = (len(ids), size)
-        if key not in self._video_cameras:
-            self._video_cameras[key] = self._new_camera(*key)
-        joint_q = self._joint_q.detach()[torch.tensor(ids, device=self.device)]
-        return self._video_cameras[key].render(joint_q)["rgb"].clone()
+        return self._spectator.render(
+            self._state.select(torch.tensor(ids, device=self.device)), image_size
+        )
 
     def pop_seconds(self) -> dict[str, float]:
-        """Gives `seconds` and starts counting anew."""
-        seconds = self.seconds
-        self.seconds = dict.fromkeys(seconds, 0.0)
+        """Returns the wall time spent in "rendering" (all sensors) and "simulation" since the last
+        call; on CUDA that of the launches."""
+        seconds = {"rendering": self._readings.seconds, "simulation": self._simulation_seconds}
+        self._readings.seconds = self._simulation_seconds = 0.0
         return seconds
 
     # ------------------------------------------------------------------ state
 
-    def get_state(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gives copies of joint_q (N, nq) and joint_qd (N, nd), without gradient."""
+    @property
+    def state(self) -> State:
+        """The present physics state, with its graph; `clone()` it to keep it."""
         self._check_ready()
-        return self._joint_q.detach().clone(), self._joint_qd.detach().clone()
+        return self._state
 
     def set_state(self, joint_q: torch.Tensor, joint_qd: torch.Tensor) -> Observation:
-        """Begins a new episode in every environment from given states.
+        """Begins a new episode in every environment from given coordinates.
 
         Args:
             joint_q: float32 (N, nq) [m, rad]; copied, a gradient that it asks for is kept.
@@ -303,7 +297,8 @@ class VectorEnv:
             TypeError, ValueError: no tensor, or of the wrong shape, dtype or device, or not finite.
         """
         self._check_open()
-        shapes = (self.num_envs, self.model.num_coords), (self.num_envs, self.model.num_dofs)
+        model = self.simulator.model
+        shapes = (self.num_envs, model.num_coords), (self.num_envs, model.num_dofs)
         for name, value, shape in zip(
             ("joint_q", "joint_qd"), (joint_q, joint_qd), shapes, strict=True
         ):
@@ -313,14 +308,14 @@ class VectorEnv:
                     f"{name} has an entry that is not finite or above {MAX_ENTRY:g} in size. "
                     "Give finite states."
                 )
-        return self._begin(joint_q.clone(), joint_qd.clone())
+        return self._begin(self.simulator.new_state(joint_q.clone(), joint_qd.clone()))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Copies everything that is needed to go on bit for bit, without gradients.
 
         Returns:
-            "joint_q", "joint_qd", "state", "episode_step", "episode_return", "generator" and, with
-            a camera, "pixels".
+            "physics.joint_q" and what else the state carries, "observed.<name>" of every entry,
+            "episode.step", "episode.return" and "generator".
         """
         copies = {name: x.detach().clone() for name, x in self.tensors().items()}
         return {**copies, "generator": self._generator.get_state()}
@@ -329,24 +324,23 @@ class VectorEnv:
         """Goes on where another environment was; `observation` is its observation.
 
         Args:
-            state_dict: from `state_dict()` of an environment of the same task, size and camera.
+            state_dict: from `state_dict()` of an environment of the same task, size and sensors.
 
         Raises:
             ValueError: an entry is missing, unknown, or of another shape; nothing is changed then.
         """
         self._check_open()
-        shapes = self._tensor_shapes()
-        arguments.check_shapes(state_dict, shapes)
-        for name in shapes:
-            setattr(self, f"_{name}", state_dict[name].detach().to(self.device, copy=True))
+        if not self._ready:
+            self._begin(self._start())  # so that every tensor has its shape
+        arguments.check_shapes(
+            state_dict, {name: tuple(x.shape) for name, x in self.tensors().items()}
+        )
+        names = [name for name in state_dict if name != "generator"]
+        self.put_tensors(
+            {name: state_dict[name].detach().to(self.device, copy=True) for name in names}
+        )
         self._generator = torch.Generator(self.device)
         self._generator.set_state(state_dict["generator"].cpu())
-        self._ready = True
-
-    @property
-    def recordable(self) -> bool:
-        """Whether a step is work on the device alone, so that a CUDA graph can hold it."""
-        return self._own_parts and not self._may_look and not self.nan_guard
 
     @property
     def generator(self) -> torch.Generator:
@@ -356,80 +350,48 @@ class VectorEnv:
     def tensors(self) -> dict[str, torch.Tensor]:
         """Gives the tensors of `state_dict` themselves, no copies, without the generator."""
         self._check_ready()
-        return {name: getattr(self, f"_{name}") for name in self._tensor_shapes()}
+        return {
+            **{f"physics.{name}": x for name, x in self._state.tensors().items()},
+            **{f"observed.{name}": x for name, x in self.observation.items()},
+            "episode.step": self._episode_step,
+            "episode.return": self._episode_return,
+        }
 
     def put_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
         """Goes on from tensors as `tensors` gives them, no copies."""
-        for name in self._tensor_shapes():
-            setattr(self, f"_{name}", tensors[name])
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
+
+        self._state = State.from_tensors(part("physics."))
+        observed = part("observed.")
+        self._described = observed.pop(STATE)
+        self._readings.put(observed)
+        self._episode_step = tensors["episode.step"]
+        self._episode_return = tensors["episode.return"]
 
     # ------------------------------------------------------------------ pieces
 
-    def _begin(self, joint_q: torch.Tensor, joint_qd: torch.Tensor) -> Observation:
-        self._joint_q, self._joint_qd = joint_q, joint_qd
-        no_action = torch.zeros(self.num_envs, self.action_size, device=self.device)
-        self._state = self.task.state_observation(joint_q, joint_qd, no_action)
+    def _begin(self, state: State) -> Observation:
+        self._state = state
+        self._described = self._describe(state)
         self._episode_step = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
         self._episode_return = torch.zeros(self.num_envs, device=self.device)
-        if self._camera:
-            self._pixels = self._render().repeat(1, self.frame_stack, 1, 1)
+        self._readings.begin(state)
         self._ready = True
         return self.observation
 
-    def _start(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _start(self) -> State:
         # Always N of them: which ones are used is not known to the host on CUDA.
-        return self.task.start(self.num_envs, self._generator, self.device, self.stochastic_start)
-
-    def _simulate(self, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        assert self._simulator is not None
-        began = time.perf_counter()
-        joint_q, joint_qd = self._simulator.step(self._joint_q, self._joint_qd, action)
-        self.seconds["simulation"] += time.perf_counter() - began
-        return joint_q, joint_qd
-
-    def _render(self) -> torch.Tensor:
-        assert self._camera is not None
-        began = time.perf_counter()
-        joint_q = self._joint_q if self.pixel_gradient else self._joint_q.detach()
-        frame = self._camera.render(joint_q)["rgb"]
-        if frame.dtype != torch.uint8 and not self.pixel_gradient:
-            frame = frame.round().to(torch.uint8)
-        self.seconds["rendering"] += time.perf_counter() - began
-        return frame
-
-    def _stacked(self, frame: torch.Tensor) -> torch.Tensor:
-        # Two copies into new memory take a third of the time of torch.cat on slices.
-        pixels = torch.empty_like(self._pixels)
-        pixels[:, :-3], pixels[:, -3:] = self._pixels[:, 3:], frame
-        return pixels
-
-    def _new_camera(
-        self,
-        num_envs: int,
-        image_size: tuple[int, int],
-        kind: type[Camera] | type[DifferentiableCamera] = Camera,
-    ) -> CameraProtocol:
-        return kind(
-            self.model,
-            self.task.view,
-            self.task.scene,
-            num_envs,
-            image_size=image_size,
-            device=str(self.device),
-            threads=self._threads,
-            capture=self._capture,
+        joint_q, joint_qd = self.task.start(
+            self.num_envs, self._generator, self.device, self.stochastic_start
         )
+        return self.simulator.new_state(joint_q, joint_qd)
 
-    def _tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        n = self.num_envs
-        shapes: dict[str, tuple[int, ...]] = {
-            "joint_q": (n, self.model.num_coords),
-            "joint_qd": (n, self.model.num_dofs),
-            "state": (n, self.state_size),
-            "episode_step": (n,),
-            "episode_return": (n,),
-        }
-        return {**shapes, "pixels": (n, *self.pixels_shape)} if self._camera else shapes
+    def _describe(self, start: State) -> torch.Tensor:
+        """Computes the task's observation (N, O) of states that no action led to."""
+        no_action = torch.zeros(self.num_envs, self.action_size, device=self.device)
+        return self.task.state_observation(start.joint_q, start.joint_qd, no_action)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -441,13 +403,3 @@ class VectorEnv:
             raise RuntimeError(
                 "This environment has no state yet. Call reset() (or set_state) first."
             )
-
-
-def _check_camera(camera: CameraProtocol | str, pixel_gradient: bool) -> None:
-    if isinstance(camera, str) and camera not in CAMERAS:
-        raise ValueError(f"camera is {camera!r}; allowed: {', '.join(CAMERAS)}, or a camera.")
-    if pixel_gradient and camera == "hard":
-        raise ValueError(
-            'pixel_gradient is True, but no gradient passes the camera "hard": its pictures jump '
-            'when an edge crosses a pixel. Use camera="differentiable".'
-        )

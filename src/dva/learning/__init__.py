@@ -1,32 +1,35 @@
-"""Algorithms, one file each, and what they truly share.
+"""Learning algorithms, in folders by family; each is one file with its configuration and presets.
 
-Enters: a vector environment and a config. Leaves: a learner whose `iterate()` trains once and
-returns metrics, and whose `act()` is the policy. `dva.py` reads like D.Va's pseudo-code; rollouts,
-returns, the critic's fit and the regression are shared with the other algorithms. Add an algorithm
-by adding its file and its entry in `ALGORITHMS`.
+Enters: an environment, a configuration, and how long training is planned to last. Leaves: an
+`Algorithm`, whose `iterate()` trains a little and returns metrics, and whose `policy` acts. Runs,
+evaluation and studies know nothing else of it. Add an algorithm by writing its file and calling
+`register`; what algorithms of one family share lies beside them, what all share in this folder.
 """
 
-from dva.envs.environment import Environment
-from dva.learning.algorithms import ALGORITHMS, Algorithm
-from dva.learning.first_order.action_gradient import ActionGradient, adjoint_action_gradient
-from dva.learning.first_order.actor_critic import Learner
-from dva.learning.first_order.config import DvaConfig, LearnerConfig, ShacConfig
-from dva.learning.first_order.dva import DVA
-from dva.learning.first_order.presets import PRESETS, preset
-from dva.learning.first_order.shac import SHAC
+from dva.learning.algorithm import (
+    Algorithm,
+    AlgorithmEntry,
+    LargeState,
+    Metrics,
+    Preset,
+    TrainingContext,
+)
+from dva.learning.first_order.dva import DVA, DvaConfig
+from dva.learning.first_order.shac import SHAC, ShacConfig
+from dva.learning.registry import get, names, register
 
 __all__ = [
-    "ALGORITHMS",
     "DVA",
-    "PRESETS",
     "SHAC",
-    "ActionGradient",
     "Algorithm",
+    "AlgorithmEntry",
     "DvaConfig",
-    "Environment",
-    "Learner",
-    "LearnerConfig",
+    "LargeState",
+    "Metrics",
+    "Preset",
     "ShacConfig",
-    "adjoint_action_gradient",
-    "preset",
+    "TrainingContext",
+    "get",
+    "names",
+    "register",
 ]

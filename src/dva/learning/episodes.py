@@ -16,6 +16,7 @@ class EpisodeHistory:
     """
 
     def __init__(self, size: int = 64) -> None:
+        self._size = size
         self._episodes: deque[tuple[float, float]] = deque(maxlen=size)
 
     def add(self, done: Tensor, returns: Tensor, lengths: Tensor) -> None:
@@ -42,10 +43,18 @@ class EpisodeHistory:
         return sum(returns) / count, sum(lengths) / count
 
     def state(self) -> Tensor:
-        """Returns the kept episodes, float64 (n, 2) of return and length."""
-        return torch.tensor(list(self._episodes), dtype=torch.float64).reshape(-1, 2)
+        """Returns the kept episodes, float64 (size + 1, 2): their number in the first row, then
+        return and length of each, then zeros."""
+        state = torch.zeros(self._size + 1, 2, dtype=torch.float64)
+        state[0, 0] = len(self._episodes)
+        if self._episodes:
+            state[1 : len(self._episodes) + 1] = torch.tensor(
+                list(self._episodes), dtype=torch.float64
+            )
+        return state
 
     def load_state(self, state: Tensor) -> None:
         """Restores what `state` returned."""
+        count = int(state[0, 0])
         self._episodes.clear()
-        self._episodes.extend((row[0], row[1]) for row in state.tolist())
+        self._episodes.extend((row[0], row[1]) for row in state[1 : count + 1].tolist())

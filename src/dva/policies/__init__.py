@@ -1,14 +1,30 @@
-"""Networks of actors and critics, as plain torch modules.
+"""What acts: the `Policy` contract, and networks of actors and critics as plain torch modules.
 
-Enters: observations (stacked uint8 images, or states). Leaves: means and log standard deviations
-of actions before tanh, state values, normalised states. Nothing here knows an environment or an
-algorithm: change a network's architecture here, how it is trained in `dva.learning`.
+Enters: observations by name (stacked images, vectors). Leaves: actions in [-1, 1], means and log
+standard deviations of actions before tanh, values of states. Nothing here knows an environment or
+an algorithm: a saved policy is rebuilt here from its description, without a simulator or a camera.
+Change a network's architecture here, how it is trained in `dva.learning`.
 """
 
 from dva.policies.actor import Actor
+from dva.policies.actor_policy import ActorPolicy, normalize
 from dva.policies.critic import Critic
 from dva.policies.encoder import Encoder
 from dva.policies.layers import mlp
 from dva.policies.normalizer import RunningNormalizer
+from dva.policies.policy import NO_MEMORY, Policy, RandomPolicy, SavedPolicy, ZeroPolicy
 
-__all__ = ["Actor", "Critic", "Encoder", "RunningNormalizer", "mlp"]
+__all__ = [
+    "NO_MEMORY",
+    "Actor",
+    "ActorPolicy",
+    "Critic",
+    "Encoder",
+    "Policy",
+    "RandomPolicy",
+    "RunningNormalizer",
+    "SavedPolicy",
+    "ZeroPolicy",
+    "mlp",
+    "normalize",
+]

@@ -1,6 +1,6 @@
-"""The stochastic policy, from images or from states."""
+"""The stochastic policy network, from any observation spec."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,31 +8,73 @@ from torch.nn import functional as F
 
 from dva.policies.encoder import Encoder
 from dva.policies.layers import mlp
+from dva.spec import Entry, ObservationSpec
 
-__all__ = ["Actor"]
+__all__ = ["Actor", "ImageTrunk", "Weights"]
+
+Weights = Mapping[str, Sequence[tuple[Tensor, Tensor]]]
+"""Weight and bias of every layer that images meet, cast to its arithmetic, by name of the image."""
+
+
+class ImageTrunk(nn.Module):
+    """Encodes images into few features: encoder, linear, then layer norm and tanh.
+
+    Args:
+        entry: the images.
+        size: number of features.
+        compute_dtype: arithmetic of the encoder and the linear layer (`resolve_precision`).
+    """
+
+    def __init__(self, entry: Entry, size: int, compute_dtype: torch.dtype) -> None:
+        super().__init__()
+        self.encoder = Encoder(entry)
+        self.encoder.compute_dtype = compute_dtype
+        self.linear = nn.Linear(self.encoder.output_size, size)
+        self.norm = nn.LayerNorm(size)
+
+    def castable(self) -> list[tuple[Tensor, float]]:
+        """Lists the parameters that images meet, and the factor at which `cast_weights` takes
+        each."""
+        return [*self.encoder.castable(), (self.linear.weight, 1.0), (self.linear.bias, 1.0)]
+
+    def cast_weights(self) -> list[tuple[Tensor, Tensor]]:
+        """Casts weight and bias of each convolution and of the linear layer, with their graph."""
+        # The linear layer reads thousands of features: bfloat16 halves the memory it moves.
+        dtype = self.encoder.compute_dtype
+        linear = (self.linear.weight.to(dtype), self.linear.bias.to(dtype))
+        return [*self.encoder.cast_weights(), linear]
+
+    def embed(self, images: Tensor, weights: Sequence[tuple[Tensor, Tensor]] | None) -> Tensor:
+        """Does the large part, up to the linear layer: (B, size)."""
+        *convolutions, linear = weights or self.cast_weights()
+        return F.linear(self.encoder(images, convolutions), *linear)
+
+    def finish(self, embedded: Tensor) -> Tensor:
+        """Does the rest: the features (B, size) of what `embed` returned."""
+        return torch.tanh(self.norm(embedded.float()))
 
 
 class Actor(nn.Module):
     """Maps an observation to the mean and log standard deviation of the action before tanh.
 
-    From images: encoder, trunk (linear, layer norm, tanh), MLP (linear, ELU, layer norm), mean.
-    From states: MLP, mean. The log standard deviation is a parameter, the same for all
-    observations.
+    Each image passes a trunk of its own; their features and the vectors, in the order of the spec
+    (images first), pass an MLP (linear, ELU, layer norm) and a linear layer. The log standard
+    deviation is a parameter, the same for all observations.
 
     Args:
-        observation_shape: (C, H, W) of stacked uint8 images, or the size of the state.
+        spec: the entries that the policy reads.
         action_size: A.
-        trunk_size: width of the trunk; unused with states.
+        trunk_size: features of each image; unused without images.
         hidden: widths of the MLP's layers.
         log_std_init: initial log standard deviation.
-        compute_dtype: arithmetic of encoder and trunk's linear layer (`resolve_precision`).
+        compute_dtype: arithmetic of the image trunks' large layers (`resolve_precision`).
 
     Source: D.Va, appendix C.1 and Table 7.
     """
 
     def __init__(
         self,
-        observation_shape: tuple[int, int, int] | int,
+        spec: ObservationSpec,
         action_size: int,
         trunk_size: int,
         hidden: Sequence[int],
@@ -40,65 +82,63 @@ class Actor(nn.Module):
         compute_dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self.encoder: Encoder | None = None
-        features = observation_shape
-        if not isinstance(features, int):
-            self.encoder = Encoder(features)
-            self.encoder.compute_dtype = compute_dtype
-            self.trunk = nn.Linear(self.encoder.output_size, trunk_size)
-            self.trunk_norm = nn.LayerNorm(trunk_size)
-            features = trunk_size
-        sizes = [features, *hidden]
+        self.spec = spec
+        self.images = nn.ModuleDict(
+            {entry.name: ImageTrunk(entry, trunk_size, compute_dtype) for entry in spec.images}
+        )
+        vectors = sum(entry.stacked_shape[0] for entry in spec.vectors)
+        sizes = [trunk_size * len(self.images) + vectors, *hidden]
         self.mlp = mlp(sizes)
         self.mean = nn.Linear(sizes[-1], action_size)
         self.log_std = nn.Parameter(torch.full((action_size,), float(log_std_init)))
 
-    def convertible(self) -> list[tuple[Tensor, float]]:
-        """Lists the parameters that images meet, and the factor at which `converted` takes each."""
-        if self.encoder is None:
-            return []
-        return [*self.encoder.convertible(), (self.trunk.weight, 1.0), (self.trunk.bias, 1.0)]
+    @property
+    def trunks(self) -> dict[str, ImageTrunk]:
+        """The image trunks by name."""
+        return dict(self.images.items())  # type: ignore[arg-type]
 
-    def converted(self) -> list[tuple[Tensor, Tensor]]:
-        """Converts the parameters that images meet to their arithmetic, with their graph.
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of one observation's images in a forward and backward pass; 0 without images."""
+        return sum(trunk.encoder.activation_bytes for trunk in self.trunks.values())
 
-        Returns:
-            Weight and bias of each convolution and of the trunk; nothing for states.
-        """
-        if self.encoder is None:
-            return []
-        # The trunk reads thousands of features: in bfloat16 this halves the memory it moves.
-        dtype = self.encoder.compute_dtype
-        return [
-            *self.encoder.converted(),
-            (self.trunk.weight.to(dtype), self.trunk.bias.to(dtype)),
-        ]
+    def castable(self) -> list[tuple[Tensor, float]]:
+        """Lists the parameters that images meet, and the factor at which `cast_weights` takes
+        each, in the order of `cast_weights`."""
+        return [pair for trunk in self.trunks.values() for pair in trunk.castable()]
+
+    def cast_weights(self) -> Weights:
+        """Casts the parameters that images meet to their arithmetic, with their graph."""
+        return {name: trunk.cast_weights() for name, trunk in self.trunks.items()}
 
     def forward(
-        self, observation: Tensor, converted: Sequence[tuple[Tensor, Tensor]] | None = None
+        self, inputs: Mapping[str, Tensor], weights: Weights | None = None
     ) -> tuple[Tensor, Tensor]:
         """Computes the mean (B, A) and the log standard deviation (A,), float32, before tanh.
 
         Args:
-            observation: images (B, C, H, W), or (normalised) states (B, O).
-            converted: what `converted` returned, to spare many small batches the conversion.
+            inputs: images (B, C, H, W) and normalised vectors (B, n) by name.
+            weights: what `cast_weights` returned, to spare many small batches the cast.
         """
-        return self.decide(self.embed(observation, converted)), self.log_std
+        return self.decide(self.embed(inputs, weights), inputs), self.log_std
 
     def embed(
-        self, observation: Tensor, converted: Sequence[tuple[Tensor, Tensor]] | None = None
-    ) -> Tensor:
-        """Does the large part of `forward`, up to the trunk's linear layer: (B, trunk_size).
+        self, inputs: Mapping[str, Tensor], weights: Weights | None = None
+    ) -> dict[str, Tensor]:
+        """Does the large part of `forward`: for each image (B, trunk_size)."""
+        return {
+            name: trunk.embed(inputs[name], weights[name] if weights else None)
+            for name, trunk in self.trunks.items()
+        }
 
-        States are left as they are.
+    def decide(self, embedded: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
+        """Does the rest: the mean (B, A).
+
+        Args:
+            embedded: what `embed` returned.
+            inputs: normalised vectors (B, n) by name.
         """
-        if self.encoder is None:
-            return observation
-        *convolutions, trunk = converted or self.converted()
-        return F.linear(self.encoder(observation, convolutions), *trunk)
-
-    def decide(self, embedded: Tensor) -> Tensor:
-        """Does the rest: the mean (B, A) of what `embed` returned."""
-        if self.encoder is not None:
-            embedded = torch.tanh(self.trunk_norm(embedded.float()))
-        return self.mean(self.mlp(embedded))
+        parts = [trunk.finish(embedded[name]) for name, trunk in self.trunks.items()]
+        parts += [inputs[entry.name] for entry in self.spec.vectors]
+        features = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        return self.mean(self.mlp(features))

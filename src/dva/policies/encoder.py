@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dva.spec import Entry
+
 __all__ = ["Encoder"]
 
 KERNEL = 3
@@ -17,21 +19,29 @@ CHANNELS = 32
 class Encoder(nn.Module):
     """Encodes stacked images by four 3x3 convolutions of 32 channels, strides 2 1 1 1, with ReLU.
 
-    Pixels enter as x/255 - 0.5. Weights start orthogonal with gain sqrt(2), biases at zero.
+    Values enter as (x - middle) / range of the entry's low and high: pixels as x / 255 - 0.5.
+    Weights start orthogonal with gain sqrt(2), biases at zero.
 
     Args:
-        pixels_shape: (C, H, W) of the stacked images, H and W at least 15.
+        entry: the images, whose height and width are at least 15 and whose range is finite.
 
     Raises:
-        ValueError: the images are too small for the four convolutions.
+        ValueError: the images are too small for the four convolutions, or their range is infinite.
 
     Source: D.Va, Table 3 (the encoder of DrQ-v2).
     """
 
-    def __init__(self, pixels_shape: tuple[int, int, int]) -> None:
+    def __init__(self, entry: Entry) -> None:
         super().__init__()
-        channels, height, width = pixels_shape
-        self.pixels_shape = (channels, height, width)
+        channels, height, width = entry.stacked_shape
+        if not math.isfinite(entry.high - entry.low):
+            raise ValueError(
+                f"Images {entry.name!r} lie between {entry.low} and {entry.high}: give their "
+                "sensor's entry a finite low and high."
+            )
+        self.entry = entry
+        self.middle = (entry.low + entry.high) / 2.0
+        self.scale = 1.0 / (entry.high - entry.low)
         self.compute_dtype = torch.float32
         """Arithmetic of the convolutions; parameters and gradients are float32."""
         sizes = [_output_length(height), _output_length(width)]
@@ -56,13 +66,13 @@ class Encoder(nn.Module):
     def activation_bytes(self) -> int:
         """Bytes of one image in a forward and backward pass: each layer's input and output, and
         two gradients of the largest layer."""
-        input_size = self.pixels_shape[0] * self.pixels_shape[1] * self.pixels_shape[2]
         outputs = [CHANNELS * count for count in self.pixel_counts]
-        return (input_size + sum(outputs) + 2 * outputs[0]) * self.compute_dtype.itemsize
+        inputs = math.prod(self.entry.stacked_shape)
+        return (inputs + sum(outputs) + 2 * outputs[0]) * self.compute_dtype.itemsize
 
-    def convertible(self) -> list[tuple[Tensor, float]]:
-        """Lists each layer's weight and bias, and the factor at which `converted` takes it."""
-        scale = 1.0 / 255.0
+    def castable(self) -> list[tuple[Tensor, float]]:
+        """Lists each layer's weight and bias, and the factor at which `cast_weights` takes it."""
+        scale = self.scale
         pairs = []
         for layer in self.convolutions:
             assert isinstance(layer, nn.Conv2d) and layer.bias is not None
@@ -70,10 +80,10 @@ class Encoder(nn.Module):
             scale = 1.0
         return pairs
 
-    def converted(self) -> list[tuple[Tensor, Tensor]]:
-        """Converts each layer's weight and bias to `compute_dtype`, with their graph.
+    def cast_weights(self) -> list[tuple[Tensor, Tensor]]:
+        """Casts each layer's weight and bias to `compute_dtype`, with their graph.
 
-        The first weight is divided by 255.
+        The first weight is divided by the range of the images.
         """
         # Master weights stay contiguous, so that checkpoints and optimizer moments have one layout.
         tensors = [
@@ -83,35 +93,37 @@ class Encoder(nn.Module):
                 if parameter.dim() == 4
                 else torch.preserve_format,
             )
-            for parameter, scale in self.convertible()
+            for parameter, scale in self.castable()
         ]
         return list(zip(tensors[::2], tensors[1::2], strict=True))
 
     def forward(
-        self, pixels: Tensor, converted: Sequence[tuple[Tensor, Tensor]] | None = None
+        self, images: Tensor, weights: Sequence[tuple[Tensor, Tensor]] | None = None
     ) -> Tensor:
         """Encodes images (B, C, H, W) into features (B, output_size) of `compute_dtype`.
 
         Args:
-            pixels: uint8, or float32 in [0, 255] through which a gradient may flow.
-            converted: what `converted` returned, to spare many small batches the conversion.
+            images: of the entry's dtype, or float32 through which a gradient may flow.
+            weights: what `cast_weights` returned, to spare many small batches the cast.
 
         Raises:
-            TypeError: the images are neither uint8 nor float32.
+            TypeError: the images have another dtype.
         """
-        if pixels.dtype not in (torch.uint8, torch.float32):
+        if images.dtype not in (self.entry.torch_dtype, torch.float32):
             raise TypeError(
-                f"Pixels have dtype {pixels.dtype}; the encoder takes uint8 or float32 in 0..255."
+                f"{self.entry.name!r} has dtype {images.dtype}; the encoder takes "
+                f"{self.entry.torch_dtype} or float32."
             )
-        if pixels.dtype == torch.uint8:
-            # Pixel - 127.5 needs eight significant bits, which bfloat16 has: the conversion is
-            # exact, and the division by 255 moves into the small weight. Bytes change their order
-            # twice as fast as what they become.
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-            x = pixels.to(self.compute_dtype).sub_(127.5)
+        if images.dtype == torch.uint8:
+            # Pixel - 127.5 needs eight significant bits, which bfloat16 has: the cast is exact,
+            # and the division by 255 moves into the small weight. Bytes change their order twice
+            # as fast as what they become.
+            images = images.contiguous(memory_format=torch.channels_last)
+            x = images.to(self.compute_dtype).sub_(self.middle)
         else:
-            x = (pixels - 127.5).to(self.compute_dtype, memory_format=torch.channels_last)
-        for (weight, bias), stride in zip(converted or self.converted(), STRIDES, strict=True):
+            x = images.float() - self.middle
+            x = x.to(self.compute_dtype, memory_format=torch.channels_last)
+        for (weight, bias), stride in zip(weights or self.cast_weights(), STRIDES, strict=True):
             x = F.relu_(F.conv2d(x, weight, bias, stride))
         # Features in (H, W, C) order: a view of channels-last memory, where (C, H, W) would copy
         # it.

@@ -3,14 +3,15 @@
 Enters: a `TrainConfig` (what to train, how long, on what). Leaves: a folder with the configuration,
 metrics, TensorBoard events, checkpoints, videos, a learning curve and an evaluation; `Run` opens it
 again and `load_policy` brings the policy back. Nothing is pickled, and no run overwrites another's
-files. What is recorded, when it is saved and how a policy is evaluated may be changed here; what is
+files. What is written, when it is saved and how a policy is evaluated may be changed here; what is
 learned may not.
 """
 
-from dva.runs.config import TrainConfig, default_config
+from dva.runs.build import build
+from dva.runs.config import RunConfig, TrainConfig, default_config
 from dva.runs.errors import UsageError
 from dva.runs.evaluation import Evaluation, evaluate
-from dva.runs.policy import evaluate_run, load_policy
+from dva.runs.policy import evaluate_run, load_policy, make_env
 from dva.runs.run import Run
 from dva.runs.training import Outcome, Update, train
 
@@ -18,12 +19,15 @@ __all__ = [
     "Evaluation",
     "Outcome",
     "Run",
+    "RunConfig",
     "TrainConfig",
     "Update",
     "UsageError",
+    "build",
     "default_config",
     "evaluate",
     "evaluate_run",
     "load_policy",
+    "make_env",
     "train",
 ]

@@ -1,193 +1,174 @@
-"""The configuration of a training run: one dataclass, written to and read from YAML."""
+"""The configuration of a training run: three dataclasses, written to and read from YAML."""
 
 import dataclasses
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 import tyro
 
-from dva.runs.errors import UsageError, require_known
+from dva import learning, tasks
+from dva.compute.device import resolve_device
+from dva.envs import EnvConfig
+from dva.runs.errors import UsageError, require_known, usage_errors
 
 __all__ = [
+    "FORMAT",
+    "RunConfig",
     "TrainConfig",
     "config_from_dict",
     "config_to_dict",
     "default_config",
-    "require_task",
-    "resolve_device",
 ]
 
-LearnerConfig = TypeVar("LearnerConfig")
+AlgorithmConfig = TypeVar("AlgorithmConfig")
+FORMAT = 2
+"""Version of the stored configuration; a reader refuses what it does not know."""
 
 
-@dataclasses.dataclass
-class TrainConfig(Generic[LearnerConfig]):
-    """Everything that defines a training run."""
+@dataclass
+class RunConfig:
+    """How long, on what, and what is written.
 
-    task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
-    """Task to train on; `dva list` shows them. MODULE:NAME for one of your own."""
-    learner: Annotated[LearnerConfig, tyro.conf.arg(name="")]
-    """Hyperparameters of the algorithm (a dataclass such as `learning.DvaConfig`)."""
-    algo: str = "dva"
-    """Algorithm; `dva list` shows them."""
-    preset: str = "cpu"
-    """Hyperparameters to start from: paper (default on CUDA), cpu (default on a CPU), or fast (many
-    environments, for a GPU)."""
+    Raises:
+        ValueError: a value is outside its range.
+    """
+
+    env_steps: int = 1_000_000
+    """Planned environment steps, summed over environments; learning rates reach their final value
+    there."""
     seed: int = 0
     """Seed of the starts, the networks and the exploration noise."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:INDEX; auto takes a GPU when there is one."""
     threads: int | None = None
-    """CPU threads; none: as many as torch would use, which is one for each core."""
+    """CPU threads; None: as many as torch would use, which is one for each core."""
     cuda_graphs: bool = True
     """On a GPU replay the parts of an iteration as CUDA graphs, on a CPU the kernels of a control
     step in one call. Off to look for faults."""
-    state_storage: Literal["full", "recompute"] = "full"
-    """recompute: keep less of the physics for its gradient, and compute each step twice."""
     minutes: float | None = None
     """Stop after this wall time, set-up included; the learning-rate schedule keeps its plan."""
     stop_at: int | None = None
-    """Stop at this iteration; the learning-rate schedule keeps its plan."""
+    """Stop after this many environment steps; the learning-rate schedule keeps its plan."""
     checkpoint_interval: int | None = None
-    """Iterations between checkpoints; none: one a minute."""
+    """Environment steps between checkpoints; None: one a minute."""
     video_interval: int | None = None
-    """Iterations between videos of the deterministic policy; none: one after 1, 2, 4, 8, ...
+    """Environment steps between videos of the deterministic policy; None: one after 1, 2, 4, 8, ...
     minutes; 0: no videos."""
     evaluation_episodes: int = 64
     """Episodes of the evaluation at the end; 0: no evaluation."""
     nan_guard: bool = False
     """Save any state that makes the physics non-finite under nan/, for `dva doctor --replay`."""
     run_dir: Path | None = None
-    """Folder of the run; none: runs/TASK-ALGO-sSEED-TIME."""
+    """Folder of the run; None: runs/TASK-ALGO-sSEED-TIME."""
 
-    @property
-    def planned_iterations(self) -> int:
-        """The iterations that the learning-rate schedule is laid out for."""
-        return int(self.learner.iterations)  # type: ignore[attr-defined]
-
-    @property
-    def last_iteration(self) -> int:
-        """The iteration after which training stops (if time does not stop it before)."""
-        planned = self.planned_iterations
-        return planned if self.stop_at is None else min(planned, self.stop_at)
-
-    @property
-    def steps_per_iteration(self) -> int:
-        """Environment steps of one iteration: num_envs times horizon."""
-        return int(self.learner.num_envs * self.learner.horizon)  # type: ignore[attr-defined]
-
-    def set_env_steps(self, env_steps: int) -> None:
-        """Plans as many iterations as it takes to make at least `env_steps` environment steps."""
-        iterations = math.ceil(env_steps / self.steps_per_iteration)
-        self.learner.iterations = iterations  # type: ignore[attr-defined]
-
-    def validate(self) -> None:
-        """Checks names and ranges.
-
-        Raises:
-            UsageError: a value is not allowed; the text says which are.
-        """
-        from dva.learning import ALGORITHMS, PRESETS
-
-        require_task(self.task)
-        require_known("algorithm", self.algo, ALGORITHMS)
-        require_known("preset", self.preset, PRESETS)
-        resolve_device(self.device)
-        positive: dict[str, float | None] = {
-            "iterations": self.planned_iterations,
-            "steps of an iteration (num-envs x horizon)": self.steps_per_iteration,
-            "minutes": self.minutes,
-            "stop-at": self.stop_at,
-            "checkpoint-interval": self.checkpoint_interval,
-            "threads": self.threads,
-        }
-        for name, value in positive.items():
-            if value is not None and not value > 0:
-                raise UsageError(f"{name} is {value}; it must be greater than 0.")
+    def __post_init__(self) -> None:
+        for name in ("env_steps", "threads", "minutes", "stop_at", "checkpoint_interval"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{_flag(name)} is {value}; it must be greater than 0.")
         for name in ("video_interval", "evaluation_episodes", "seed"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                flag = name.replace("_", "-")
-                raise UsageError(f"{flag} is {value}; it must be 0 or more.")
+            if value is not None and not 0 <= value < 2**63:
+                raise ValueError(f"{_flag(name)} is {value}; it must be 0 or more.")
+
+    @property
+    def last_step(self) -> int:
+        """Environment steps after which training stops (if time does not stop it before)."""
+        return self.env_steps if self.stop_at is None else min(self.env_steps, self.stop_at)
 
 
-def resolve_device(device: str) -> str:
-    """Returns "cpu", "cuda" or "cuda:INDEX" for a device flag; "auto" picks what there is.
+@dataclass
+class TrainConfig(Generic[AlgorithmConfig]):
+    """Everything that defines a training run."""
 
-    Raises:
-        UsageError: the device is not known or this machine has none.
-    """
-    import torch
+    env: Annotated[EnvConfig, tyro.conf.arg(name="")]
+    """Task, robots, and what the policy sees."""
+    algorithm: Annotated[AlgorithmConfig, tyro.conf.arg(name="")]
+    """Hyperparameters of the algorithm (a dataclass such as `learning.DvaConfig`)."""
+    run: Annotated[RunConfig, tyro.conf.arg(name="")]
+    """How long, on what, and what is written."""
+    algo: str = "dva"
+    """Algorithm; `dva list` shows them. MODULE:NAME for one of your own."""
+    preset: str = "cpu"
+    """Hyperparameters to start from: paper (default on CUDA), cpu (default on a CPU), or fast (many
+    environments, for a GPU)."""
 
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
-        raise UsageError(f"Unknown device {device!r}. Allowed: auto, cpu, cuda, cuda:INDEX.")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "This machine offers PyTorch no CUDA device. Use --device cpu, or install a CUDA build "
-            "of PyTorch and a driver that fits it (`dva doctor` shows what is there)."
-        )
-    if index and int(index) >= torch.cuda.device_count():
-        raise UsageError(
-            f"Device {device!r} does not exist. This machine has {torch.cuda.device_count()} "
-            "CUDA device(s), counted from 0."
-        )
-    return device
+    def validate(self) -> None:
+        """Checks the names of task, algorithm and preset, and the device; the parts have checked
+        their own values.
+
+        Raises:
+            UsageError: a name is not known, or this machine has no such device.
+        """
+        with usage_errors():
+            tasks.get(self.env.task)
+            entry = learning.get(self.algo)
+            resolve_device(self.run.device)
+        require_known("preset", self.preset, entry.presets)
+
+    @property
+    def title(self) -> str:
+        """Task, algorithm and seed, for titles and folders, joined by hyphens."""
+        task, algo = (name.rpartition(":")[2] for name in (self.env.task, self.algo))
+        return f"{task}-{algo}-s{self.run.seed}"
 
 
-def default_config(task: str, algo: str = "dva", preset: str | None = None, **changes: Any):
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def default_config(
+    task: str, algo: str = "dva", preset: str | None = None, **changes: Any
+) -> TrainConfig:
     """Returns the configuration of a preset.
 
     Args:
-        preset: "paper", "cpu" or "fast"; none: "paper" on a GPU, "cpu" elsewhere.
-        changes: fields of `TrainConfig` or of the algorithm's own configuration.
+        task: name of the task, or MODULE:NAME.
+        algo: name of the algorithm, or MODULE:NAME.
+        preset: one of the algorithm's presets; None: "paper" on a GPU, "cpu" elsewhere (the first
+            and the second of its presets).
+        changes: fields of `EnvConfig`, `RunConfig` or the algorithm's own configuration.
 
     Raises:
-        UsageError: the task, the algorithm, the preset or a field is not known.
+        UsageError: the task, the algorithm, the preset or a field is not known, or a value is not
+            allowed.
     """
-    from dva.learning import ALGORITHMS, PRESETS
-    from dva.learning import preset as learner_preset
+    with usage_errors():
+        tasks.get(task)
+        entry = learning.get(algo)
+        if preset is None:
+            on_gpu = resolve_device(changes.get("device", "auto")).type == "cuda"
+            preset = entry.presets[0 if on_gpu else min(1, len(entry.presets) - 1)]
+        require_known("preset", preset, entry.presets)
+        observe = changes.pop("observe", None)
+        if isinstance(observe, str):
+            observe = (observe,)
+        if entry.preset is None:
+            values = learning.Preset(entry.config())
+        else:
+            values = entry.preset(task.rpartition(":")[2], preset, observe and tuple(observe))
+        parts = {
+            "env": EnvConfig(task, **values.env),
+            "algorithm": values.algorithm,
+            "run": RunConfig(env_steps=values.env_steps),
+        }
+        if observe:
+            changes["observe"] = tuple(observe)
+        fields = {name: _names(part) for name, part in parts.items()}
+        for name in changes:
+            require_known("field", name, [x for names in fields.values() for x in names])
+        for part, names in fields.items():
+            own = {name: value for name, value in changes.items() if name in names}
+            parts[part] = dataclasses.replace(parts[part], **own)
+    return TrainConfig(**parts, algo=algo, preset=preset)
 
-    require_task(task)
-    require_known("algorithm", algo, ALGORITHMS)
-    if preset is None:
-        on_gpu = resolve_device(changes.get("device", "auto")).startswith("cuda")
-        preset = "paper" if on_gpu else "cpu"
-    require_known("preset", preset, PRESETS)
-    try:
-        observe = changes.get("observe")
-        learner = learner_preset(algo, task, preset, observe)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    run_fields = {field.name for field in dataclasses.fields(TrainConfig)}
-    learner_fields = {field.name for field in dataclasses.fields(learner)}
-    for name in changes:
-        require_known("field", name, run_fields | learner_fields)
-    own = {name: value for name, value in changes.items() if name in run_fields}
-    rest = {name: value for name, value in changes.items() if name not in run_fields}
-    try:
-        learner = dataclasses.replace(learner, **rest)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return TrainConfig(task=task, algo=algo, preset=preset, learner=learner, **own)
 
-
-def require_task(task: str) -> None:
-    """Makes sure that there is a task of this name; see `dva.tasks.get`.
-
-    Raises:
-        UsageError: there is none; the text lists all and suggests the closest.
-    """
-    from dva.tasks import get
-
-    try:
-        get(task)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+def _names(part: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(part)]
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
@@ -200,32 +181,81 @@ def config_to_dict(config: TrainConfig) -> dict[str, Any]:
             return [plain(entry) for entry in value]
         return str(value) if isinstance(value, Path) else value
 
-    return plain(dataclasses.asdict(config))
+    return plain(
+        {
+            "algo": config.algo,
+            "preset": config.preset,
+            "env": dataclasses.asdict(config.env),
+            "algorithm": dataclasses.asdict(config.algorithm),
+            "run": dataclasses.asdict(config.run),
+        }
+    )
 
 
 def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
-    """Rebuilds a configuration that `config_to_dict` wrote.
+    """Rebuilds a configuration that `config_to_dict` wrote. It must be complete: a default of this
+    version might not be what the run had.
 
     Raises:
-        UsageError: a name or a field is not known to this version.
+        UsageError: a field is missing or not known, or its value is not of its kind; the text
+            names it.
     """
-    values = dict(values)
-    base = default_config(values["task"], values["algo"], values["preset"])
-    return _fill(base, values)
+    _require_fields("the configuration", values, ("algo", "preset", "env", "algorithm", "run"))
+    algo = str(values["algo"])
+    with usage_errors():
+        entry = learning.get(algo)
+    return TrainConfig(
+        env=_read_part("env", EnvConfig, values["env"]),
+        algorithm=_read_part("algorithm", entry.config, values["algorithm"]),
+        run=_read_part("run", RunConfig, values["run"]),
+        algo=algo,
+        preset=str(values["preset"]),
+    )
 
 
-def _fill(base: Any, values: Mapping[str, Any]) -> Any:
-    """Copies values into a dataclass, taking the kind of container from its default."""
-    changes: dict[str, Any] = {}
-    allowed = [field.name for field in dataclasses.fields(base)]
-    for name, value in values.items():
-        require_known("field of the stored configuration", name, allowed)
-        default = getattr(base, name)
-        if dataclasses.is_dataclass(default):
-            value = _fill(default, value)
-        elif isinstance(value, list) and not isinstance(default, list):
-            value = tuple(value)
-        elif name == "run_dir" and value is not None:
-            value = Path(str(value))
-        changes[name] = value
-    return dataclasses.replace(base, **changes)
+def _require_fields(where: str, values: Any, names: tuple[str, ...]) -> None:
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{where} is {values!r}; it must hold {', '.join(names)}.")
+    missing = [name for name in names if name not in values]
+    unknown = [str(name) for name in values if name not in names]
+    if missing or unknown:
+        lacks = f"lacks {', '.join(missing)}" if missing else ""
+        has = f"has {', '.join(unknown)}, which this version does not know" if unknown else ""
+        raise UsageError(
+            f"{where} {' and '.join(filter(None, (lacks, has)))}. Another version wrote it, or it "
+            "was edited: use the version of dva that its sessions name."
+        )
+
+
+def _read_part(where: str, kind: type, values: Any) -> Any:
+    _require_fields(where, values, tuple(field.name for field in dataclasses.fields(kind)))
+    read = {
+        field.name: _read(f"{where}.{field.name}", field.type, values[field.name])
+        for field in dataclasses.fields(kind)
+    }
+    with usage_errors():
+        return kind(**read)
+
+
+def _read(where: str, kind: Any, value: Any) -> Any:
+    """Turns a plain value into one of the kind that a field is annotated with."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _read(where, arguments[0], value)
+    if origin in (Union, UnionType):
+        if value is None and NoneType in arguments:
+            return None
+        return _read(where, next(x for x in arguments if x is not NoneType), value)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is tuple and isinstance(value, list):
+        kinds = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(kinds) == len(value):
+            return tuple(_read(where, k, v) for k, v in zip(kinds, value, strict=True))
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and type(value) is kind:
+        return value
+    raise UsageError(f"{where} is {value!r}; it must be {getattr(kind, '__name__', kind)}.")

@@ -1,9 +1,10 @@
 """Errors that a user can act on, and the names that commands accept."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-__all__ = ["UsageError", "require_known"]
+__all__ = ["UsageError", "require_known", "usage_errors"]
 
 
 class UsageError(ValueError):
@@ -28,3 +29,14 @@ def require_known(kind: str, name: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise UsageError(f"Unknown {kind} {name!r}.{hint} Allowed: {', '.join(names)}.")
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turns a ValueError about what a user asked for into a `UsageError` with the same text."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from error

@@ -1,14 +1,24 @@
-"""A trained policy, loaded from a run without its training environment."""
+"""The policy of a run, loaded without a simulator or a camera; and environments that fit it."""
 
-import dataclasses
 from pathlib import Path
 
-from dva.runs.checkpoint import load_checkpoint
-from dva.runs.evaluation import Evaluation, Policy, evaluate, make_env
-from dva.runs.run import Run
-from dva.runs.threads import lanes
+import torch
 
-__all__ = ["evaluate_run", "load_policy"]
+from dva import learning
+from dva.compute.device import resolve_device
+from dva.envs import VectorEnv
+from dva.learning.state import strip_prefix
+from dva.policies import SavedPolicy
+from dva.runs.build import build_env, threads_of
+from dva.runs.checkpoint import load_checkpoint
+from dva.runs.errors import UsageError, usage_errors
+from dva.runs.evaluation import Evaluation, evaluate
+from dva.runs.run import Run
+
+__all__ = ["POLICY", "evaluate_run", "load_policy", "make_env"]
+
+POLICY = "policy"
+"""Prefix of the policy's tensors in a checkpoint, and key of its description in the info."""
 
 
 def load_policy(
@@ -16,35 +26,59 @@ def load_policy(
     checkpoint: str = "latest",
     device: str | None = None,
     threads: int | None = None,
-) -> Policy:
-    """Loads the deterministic policy of a run.
+) -> SavedPolicy:
+    """Loads the policy of a run. No simulator and no camera is built.
 
     Args:
         run: a run or its folder.
         checkpoint: "latest" or "best" (by the running return).
-        device: "auto", "cpu" or "cuda"; none: what the run asked for.
-        threads: as for `dva.learning.Learner`.
+        device: "auto", "cpu" or "cuda"; None: what the run asked for.
+        threads: CPU threads for work side by side; None leaves parallelism to torch.
 
     Returns:
-        A function from an observation {"pixels" uint8 (n, 3 frame_stack, H, W), "state"} to
-        actions (n, A) in [-1, 1], for any n.
+        The policy; `observation_spec` says what it reads, `make_env` makes an environment that
+        shows it.
 
     Raises:
         UsageError: there is no such run or checkpoint, or it cannot be read.
     """
-    from dva.learning import ALGORITHMS
-
     run = run if isinstance(run, Run) else Run.open(run)
-    state = load_checkpoint(run.checkpoints, checkpoint).tensors
-    # The learner reads the sizes of its networks off an environment; one robot is enough.
-    env = make_env(run.config, 1, device)
-    learner_config = dataclasses.replace(run.config.learner, num_envs=1)
-    learner = ALGORITHMS[run.config.algo].learner_class(
-        env, learner_config, seed=0, threads=threads
-    )
-    learner.load_policy_state(state)
-    env.close()
-    return learner.act
+    found = load_checkpoint(run.checkpoints, checkpoint)
+    with usage_errors():
+        entry = learning.get(run.config.algo)
+        where = resolve_device(device or run.config.run.device)
+    try:
+        policy = entry.policy.rebuild(found.info[POLICY], where, threads)
+        policy.load_state_dict(strip_prefix(POLICY, found.tensors))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        raise UsageError(
+            f"Checkpoint {found.path} does not hold the policy that it describes ({text})."
+        ) from error
+    return policy
+
+
+def make_env(
+    run: Run | str | Path,
+    num_envs: int = 1,
+    device: str | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+) -> VectorEnv:
+    """Makes environments that fit the policy of a run: its task, sensors and sizes.
+
+    Args:
+        run: a run or its folder.
+        num_envs: number of environments.
+        device: "auto", "cpu" or "cuda"; None: what the run asked for.
+        seed: of the starts.
+        threads: CPU threads; None: what the run asked for.
+
+    Raises:
+        UsageError: there is no such run, or this machine has no such device.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    return build_env(run.config, num_envs, device, seed, threads)
 
 
 def evaluate_run(
@@ -54,16 +88,16 @@ def evaluate_run(
     device: str | None = None,
     video: str | Path | None = None,
 ) -> Evaluation:
-    """Evaluates the deterministic policy of a run; arguments as in `load_policy` and `evaluate`.
+    """Evaluates the policy of a run; see `load_policy` and `evaluate`.
 
     Raises:
         UsageError: there is no such run or checkpoint, or a value is not allowed.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    with lanes(run.config, device) as threads:
+    with torch.random.fork_rng(devices=[]), threads_of(run.config, device) as threads:
         return evaluate(
             load_policy(run, checkpoint, device, threads),
-            lambda num_envs: make_env(run.config, num_envs, device, threads=threads),
+            lambda num_envs: make_env(run, num_envs, device, threads=threads),
             episodes,
             video=video,
         )

@@ -18,7 +18,8 @@ best of those saved may."""
 
 def continued_config(stored: TrainConfig) -> TrainConfig:
     """Returns a run's configuration for its next session: the last one's limits do not carry on."""
-    return dataclasses.replace(stored, **dict.fromkeys(LIMITS))
+    run = dataclasses.replace(stored.run, **dict.fromkeys(LIMITS))
+    return dataclasses.replace(stored, run=run)
 
 
 def require_continuable(stored: TrainConfig, given: TrainConfig) -> None:
@@ -27,15 +28,18 @@ def require_continuable(stored: TrainConfig, given: TrainConfig) -> None:
     Args:
         stored: the run's own configuration.
         given: the same, but for `minutes`, `stop_at`, the intervals between checkpoints and
-            videos, and the planned `iterations`.
+            videos, and the planned `env_steps`.
 
     Raises:
         UsageError: another value differs; a run with one configuration in its folder and metrics
             of two would mislead.
     """
     before, after = config_to_dict(stored), config_to_dict(given)
-    _require_same(before, after, (*LIMITS, *FILES, "learner"))
-    _require_same(before["learner"], after["learner"], ("iterations",))
+    parts = ("env", "algorithm", "run")
+    _require_same(before, after, parts)
+    for part in parts:
+        allowed = (*LIMITS, *FILES, "env_steps") if part == "run" else ()
+        _require_same(before[part], after[part], allowed)
 
 
 def _require_same(
@@ -45,7 +49,7 @@ def _require_same(
         if name not in allowed and before[name] != after.get(name):
             raise UsageError(
                 f"The run was started with {name} = {before[name]!r}; it cannot continue with "
-                f"{after.get(name)!r}. Only --iterations, --env-steps, --minutes, --stop-at, "
+                f"{after.get(name)!r}. Only --env-steps, --minutes, --stop-at, "
                 "--checkpoint-interval and --video-interval may change. Leave the flag out, or "
                 "start a new run without --resume."
             )

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from dva.runs.checkpoint import write_atomically
-from dva.runs.config import TrainConfig, config_from_dict, config_to_dict
+from dva.runs.config import FORMAT, TrainConfig, config_from_dict, config_to_dict
 from dva.runs.errors import UsageError
 from dva.runs.metrics import read_metrics
 
@@ -37,14 +37,14 @@ class Run:
 
     @classmethod
     def create(cls, config: TrainConfig) -> "Run":
-        """Makes the folder of a new run: `config.run_dir`, or runs/TASK-ALGO-sSEED-TIME.
+        """Makes the folder of a new run: `config.run.run_dir`, or runs/TASK-ALGO-sSEED-TIME.
 
         Raises:
             UsageError: there is something in that folder already, or the path is a file.
         """
-        if config.run_dir is not None:
-            cls.require_free(config.run_dir)
-            path = Path(config.run_dir)
+        if config.run.run_dir is not None:
+            cls.require_free(config.run.run_dir)
+            path = Path(config.run.run_dir)
             path.mkdir(parents=True, exist_ok=True)
         else:
             path = cls._new_folder(config)
@@ -75,7 +75,7 @@ class Run:
     @staticmethod
     def _new_folder(config: TrainConfig) -> Path:
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        name = f"{config.task.rpartition(':')[2]}-{config.algo}-s{config.seed}-{stamp}"
+        name = f"{config.title}-{stamp}"
         for attempt in range(1, 1000):
             path = Path("runs") / (name if attempt == 1 else f"{name}-{attempt}")
             try:
@@ -97,15 +97,23 @@ class Run:
             raise UsageError(_describe_missing(path))
         try:
             stored = yaml.safe_load((path / "config.yaml").read_text())
-            return cls(path, config_from_dict(stored["config"]), stored["sessions"])
-        except (yaml.YAMLError, KeyError, TypeError) as error:
-            raise UsageError(f"{path / 'config.yaml'} cannot be read: {error!r}.") from error
+        except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+            text = " ".join(str(error).split())
+            raise UsageError(f"{path / 'config.yaml'} cannot be read: {text}.") from error
+        try:
+            return cls(path, *_read_stored(stored))
+        except UsageError as error:
+            raise UsageError(f"{path / 'config.yaml'}: {error}") from error
 
     def write_config(self, session: dict[str, Any] | None = None) -> None:
         """Writes `config.yaml`; `session` (see `describe_machine`) is added to its sessions."""
         if session is not None:
             self._sessions.append(session)
-        stored = {"config": config_to_dict(self.config), "sessions": self._sessions}
+        stored = {
+            "format": FORMAT,
+            "config": config_to_dict(self.config),
+            "sessions": self._sessions,
+        }
         text = HEADER + yaml.safe_dump(stored, sort_keys=False)
         write_atomically(self.path / "config.yaml", lambda temporary: temporary.write_text(text))
 
@@ -168,6 +176,20 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """Reads every row of the metrics."""
         return read_metrics(self.metrics_path)
+
+
+def _read_stored(stored: Any) -> tuple[TrainConfig, list[dict[str, Any]]]:
+    """Reads what `write_config` wrote."""
+    found = stored.get("format", 1) if isinstance(stored, dict) else None
+    if found != FORMAT:
+        raise UsageError(
+            f"its format is {found!r}, this version reads {FORMAT}. Use the version of dva that "
+            "its sessions name, or train anew."
+        )
+    sessions = stored.get("sessions")
+    if not isinstance(sessions, list) or not all(isinstance(x, dict) for x in sessions):
+        raise UsageError(f"its sessions are {sessions!r}; they must be a list of mappings.")
+    return config_from_dict(stored.get("config") or {}), sessions
 
 
 def _describe_missing(path: Path) -> str:

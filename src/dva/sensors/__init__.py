@@ -1,24 +1,33 @@
-"""Batched cameras over the simulated robots.
+"""Sensors: what a robot perceives.
 
-Enters: a robot model, where its camera stands (`View`), what surrounds the robot (`Scene`), and
-joint positions (N, num_coords). Leaves: one RGB, depth or segmentation picture per environment, as
-torch tensors without gradient; `DifferentiableCamera` gives RGB with one. What stands around the
-robot is changed in `scene.py`. Two renderers draw the same pictures: a ray caster of our own for
-plain shapes (`caster.py`) and MuJoCo Warp's for everything else (`mujoco_renderer.py`); nothing
-outside this room knows which one it is.
+Enters: a robot, where its camera stands (`View`), what surrounds it (`Scene`), and physics states.
+Leaves: named tensors, one reading per robot. `Sensor` is the contract; `SensorMaker` is what a task
+lists. Cameras come in folders by kind: a ray caster of our own for plain shapes (`caster`), MuJoCo
+Warp's renderer for everything else (`mujoco`), and a differentiable camera (`soft`). Add a sensor
+by adding a file; nothing outside this room knows how a picture is drawn.
 """
 
 from dva.sensors.camera import OUTPUTS, RENDERERS, Camera, RendererName
 from dva.sensors.scene import Scene, View, compose_scene
+from dva.sensors.sensor import CAMERA_KINDS, CameraKind, Sensor, SensorMaker, SensorRequest
 from dva.sensors.soft.camera import DifferentiableCamera
+from dva.sensors.standard import STANDARD_SENSORS, CameraSensor, JointAngles
 
 __all__ = [
+    "CAMERA_KINDS",
     "OUTPUTS",
     "RENDERERS",
+    "STANDARD_SENSORS",
     "Camera",
+    "CameraKind",
+    "CameraSensor",
     "DifferentiableCamera",
+    "JointAngles",
     "RendererName",
     "Scene",
+    "Sensor",
+    "SensorMaker",
+    "SensorRequest",
     "View",
     "compose_scene",
 ]

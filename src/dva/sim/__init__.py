@@ -11,8 +11,10 @@ are computed.
 from dva.sim.coordinates import to_mujoco
 from dva.sim.mjcf.importer import load_model
 from dva.sim.model import FREE, PRISMATIC, REVOLUTE, Model
+from dva.sim.simulator import Simulator, SimulatorFactory, SimulatorRequest, StateStorage
+from dva.sim.state import State
 from dva.sim.warp.poses import LinkPoses
-from dva.sim.warp.simulator import StateStorage, WarpSimulator
+from dva.sim.warp.simulator import WarpSimulator
 
 __all__ = [
     "FREE",
@@ -20,6 +22,10 @@ __all__ = [
     "Model",
     "PRISMATIC",
     "REVOLUTE",
+    "Simulator",
+    "SimulatorFactory",
+    "SimulatorRequest",
+    "State",
     "StateStorage",
     "WarpSimulator",
     "load_model",

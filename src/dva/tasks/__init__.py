@@ -7,13 +7,10 @@ listed anywhere. Add or change tasks freely; the environment knows none of them.
 also makes every task known to Gymnasium as "dva/<Name>-v0".
 """
 
-from dva.tasks.protocols import CameraProtocol, SimulatorProtocol
 from dva.tasks.registry import get, import_task_files, names, register
 from dva.tasks.task import Task, uniform
 
 __all__ = [
-    "CameraProtocol",
-    "SimulatorProtocol",
     "Task",
     "get",
     "names",

@@ -1,12 +1,12 @@
 """The list of tasks: every file of this room puts its task here, and so may a user's own file."""
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterable
 
 import gymnasium
 
+from dva.compute.plugins import find_registered
 from dva.tasks.task import Task
 
 __all__ = ["get", "import_task_files", "names", "register"]
@@ -65,36 +65,11 @@ def get(name: str) -> Task:
         ValueError: there is no task of that name; the message lists all and suggests the closest.
             Or the module cannot be imported.
     """
-    module, colon, own = str(name).rpartition(":")
-    if colon:
-        _import_module_of(name, module)
-    if own in _TASKS:
-        return _TASKS[own]
-    close = difflib.get_close_matches(own, _TASKS, n=1)
-    suggestion = f" Did you mean {module + colon + close[0]!r}?" if close else ""
-    raise ValueError(
-        f"Unknown task {name!r}.{suggestion} Tasks: {', '.join(names())}. A task of your own is "
-        "made known with dva.tasks.register(MyTask()), and found by commands as MODULE:NAME."
-    )
-
-
-def _import_module_of(name: str, module: str) -> None:
-    if not all(part.isidentifier() for part in module.split(".")):
-        raise ValueError(
-            f"Task {name!r} does not begin with the name of a module. Write MODULE:NAME, where "
-            "MODULE is the name of a file without its .py, in the folder you work in."
-        )
-    try:
-        importlib.import_module(module)
-    except SyntaxError as error:
-        raise ValueError(f"Task {name!r}: {module!r} cannot be imported: {error}.") from error
-    except ImportError as error:
-        missing = f"{module}.".startswith(f"{error.name}.")
-        hint = " Is its file in the folder you work in?" if missing else ""
-        raise ValueError(
-            f"Task {name!r} asks for the module {module!r}, which cannot be imported: {error}."
-            f"{hint}"
-        ) from error
+    return find_registered(
+        "task", name, _TASKS,
+        "A task of your own is made known with dva.tasks.register(MyTask()), and found by commands "
+        "as MODULE:NAME.",
+    )  # fmt: skip
 
 
 def names() -> list[str]:

@@ -12,10 +12,9 @@ from pathlib import Path
 import torch
 
 from dva import robots
-from dva.sensors import Scene, View
-from dva.sim import Model
+from dva.sensors import Scene, SensorMaker, View
 
-__all__ = ["Task", "check_task", "constant", "uniform"]
+__all__ = ["Task", "constant", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,9 @@ class Task(ABC):
     """Where the camera stands; world axes, metres, full vertical angle in degrees."""
     scene: Scene = field(default_factory=Scene)
     """Floor, wall and light around the robot."""
+    sensors: tuple[SensorMaker, ...] = ()
+    """Sensors beside the standard ones (`dva.sensors.STANDARD_SENSORS`: "pixels", "depth",
+    "segmentation", "joint_angles"); an environment builds those that it is asked to observe."""
 
     @property
     def mjcf(self) -> Path:
@@ -126,32 +128,6 @@ class Task(ABC):
             bool (N,). A task that does not override this never terminates.
         """
         return torch.zeros(len(joint_q), dtype=torch.bool, device=joint_q.device)
-
-
-def check_task(task: Task, model: Model, device: torch.device) -> int:
-    """Compares a task's start with its robot.
-
-    Args:
-        task: the task.
-        model: its robot.
-        device: where to try it.
-
-    Returns:
-        The length of the task's state observation.
-
-    Raises:
-        ValueError: the start has other numbers of coordinates or velocities than the robot.
-    """
-    joint_q, joint_qd = task.start(1, torch.Generator(device), device, False)
-    found = tuple(joint_q.shape), tuple(joint_qd.shape)
-    expected = (1, model.num_coords), (1, model.num_dofs)
-    if found != expected:
-        raise ValueError(
-            f"start() of task {task.name!r} gives joint_q and joint_qd of shapes {found} "
-            f"for one robot, but {task.robot!r} has {expected}. Change start()."
-        )
-    action = torch.zeros(1, model.num_actions, device=device)
-    return task.state_observation(joint_q, joint_qd, action).shape[1]
 
 
 def uniform(

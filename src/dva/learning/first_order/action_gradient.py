@@ -6,54 +6,124 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from dva.compute.plugins import find_registered
+from dva.envs import Environment
 from dva.learning.first_order.returns import horizon_loss
 from dva.learning.first_order.rollout import Rollout
 
-__all__ = ["ActionGradient", "adjoint_action_gradient", "drop_nonfinite"]
+__all__ = [
+    "ActionGradient",
+    "AdjointActionGradient",
+    "drop_nonfinite",
+    "find_action_gradient",
+    "register_action_gradient",
+]
 
 
 class ActionGradient(Protocol):
-    """Estimates dL/da of a rollout along its fixed actions: no images and no policy take part."""
+    """Estimates dL/da of a rollout along its fixed actions: no images and no policy take part.
+
+    `tests/examples/perturbed_actions.py` is one, in one file: it steps copies of the physics.
+    """
+
+    @property
+    def needs_graph(self) -> bool:
+        """Whether it differentiates the rollout's graph, which only a differentiable simulator
+        leaves; without, rollouts are made without one."""
+        ...
+
+    @property
+    def recordable(self) -> bool:
+        """Whether it is work on the device alone, so that a CUDA graph can hold it."""
+        ...
 
     def __call__(
-        self, rollout: Rollout, value: Callable[[Tensor], Tensor], discount: float
+        self,
+        rollout: Rollout,
+        env: Environment,
+        value: Callable[[Tensor], Tensor],
+        discount: float,
     ) -> tuple[Tensor, Tensor]:
         """Returns dL/da (h, N, A) before tanh, and each environment's share of the loss L (N,).
 
         Args:
-            rollout: h steps of N environments.
+            rollout: h steps of N environments: physics states before each step, actions, rewards.
+            env: has the simulator, and `transition`, which steps copies of physics states without
+                moving the environment.
             value: maps states (..., O), not normalised, to values (...).
             discount: gamma.
         """
         ...
 
 
-def adjoint_action_gradient(
-    rollout: Rollout, value: Callable[[Tensor], Tensor], discount: float
-) -> tuple[Tensor, Tensor]:
+class AdjointActionGradient:
     """Differentiates the actor loss through a differentiable simulator. See `ActionGradient`.
 
     The actions are leaves of the graph, so this is the open-loop gradient: what changed actions
     would do to later rewards with later actions held fixed. It consumes the rollout's graph.
 
-    Raises:
-        RuntimeError: neither rewards nor values depend on the actions through torch's graph.
-
     Source: D.Va, equations (3) and (6).
     """
-    next_values = value(rollout.next_states)
-    loss = horizon_loss(
-        rollout.rewards, next_values, rollout.terminated, rollout.truncated, discount
-    )
-    if not loss.requires_grad:
-        raise RuntimeError(
-            "The environment's rewards and states carry no graph to the actions. Use a "
-            "differentiable simulator, or an action_gradient that needs none."
+
+    needs_graph = True
+    recordable = True
+
+    def __call__(
+        self,
+        rollout: Rollout,
+        env: Environment,
+        value: Callable[[Tensor], Tensor],
+        discount: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Returns dL/da (h, N, A) and the loss (N,).
+
+        Raises:
+            RuntimeError: neither rewards nor values depend on the actions through torch's graph.
+        """
+        next_values = value(rollout.next_states)
+        loss = horizon_loss(
+            rollout.rewards, next_values, rollout.terminated, rollout.truncated, discount
         )
-    gradients = torch.autograd.grad(
-        loss.sum(), rollout.actions, allow_unused=True, materialize_grads=True
-    )
-    return torch.stack(gradients), loss.detach()
+        if not loss.requires_grad:
+            raise RuntimeError(
+                "The environment's rewards and states carry no graph to the actions. Use a "
+                "differentiable simulator, or an action_gradient that needs none."
+            )
+        gradients = torch.autograd.grad(
+            loss.sum(), rollout.actions, allow_unused=True, materialize_grads=True
+        )
+        return torch.stack(gradients), loss.detach()
+
+
+_ESTIMATORS: dict[str, Callable[[], ActionGradient]] = {"adjoint": AdjointActionGradient}
+
+
+def register_action_gradient(name: str, make: Callable[[], ActionGradient]) -> None:
+    """Makes an estimator known by a name, for `DvaConfig.action_gradient`.
+
+    Args:
+        name: such as "perturbed"; on the command line MODULE:NAME.
+        make: builds it.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if name in _ESTIMATORS and _ESTIMATORS[name] is not make:
+        raise ValueError(f"An action gradient {name!r} exists already. Choose another name.")
+    _ESTIMATORS[name] = make
+
+
+def find_action_gradient(name: str) -> ActionGradient:
+    """Builds an estimator by its name, or by MODULE:NAME.
+
+    Raises:
+        ValueError: there is none of that name, or the module cannot be imported.
+    """
+    return find_registered(
+        "action gradient", name, _ESTIMATORS,
+        "One of your own is made known with register_action_gradient(NAME, CLASS), and found as "
+        "MODULE:NAME.",
+    )()  # fmt: skip
 
 
 def drop_nonfinite(gradient: Tensor) -> tuple[Tensor, Tensor]:

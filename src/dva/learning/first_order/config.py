@@ -1,37 +1,28 @@
-"""Hyperparameters, each with its meaning below it."""
+"""Hyperparameters that first-order methods share, and their presets."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
+from dva.compute.arguments import require
 from dva.compute.precision import Precision
+from dva.envs import EnvConfig
+from dva.learning.algorithm import Preset
 
-__all__ = ["DvaConfig", "LearnerConfig", "Observe", "ShacConfig"]
-
-Observe = Literal["pixels", "state"]
+__all__ = ["FirstOrderConfig", "Values", "choose_preset"]
 
 
 @dataclass
-class LearnerConfig:
+class FirstOrderConfig:
     """What D.Va and SHAC share; the defaults are the paper's for Cartpole (Tables 7 and 8).
 
     Raises:
         ValueError: a value is outside its range.
     """
 
-    observe: Observe = "pixels"
-    """What the policy sees; the critic always sees the state."""
-    camera: Literal["hard", "differentiable"] = "hard"
-    """What pictures the policy's images; only the differentiable camera passes gradients."""
-    num_envs: int = 64
-    """Environments stepped in parallel, N."""
     horizon: int = 32
     """Steps of one rollout, h."""
-    iterations: int = 4000
-    """Planned training iterations; the learning rates reach their final value there."""
-    image_size: int = 84
-    """Height and width of the images, pixels."""
-    frame_stack: int = 3
-    """Consecutive frames that form one observation."""
     discount: float = 0.99
     """Discount of one step, gamma."""
     td_lambda: float = 0.95
@@ -45,11 +36,11 @@ class LearnerConfig:
     log_std_init: float = -1.0
     """Initial log standard deviation of the action before tanh."""
     actor_learning_rate: float = 2e-3
-    """Learning rate of the actor at the first iteration."""
+    """Learning rate of the actor at the first step."""
     critic_learning_rate: float = 2e-4
-    """Learning rate of the critic at the first iteration."""
+    """Learning rate of the critic at the first step."""
     final_learning_rate: float = 1e-5
-    """Learning rate of both at the last planned iteration; linear between."""
+    """Learning rate of both at the last planned step; linear between."""
     adam_betas: tuple[float, float] = (0.7, 0.95)
     """Decay rates of Adam's two moments."""
     max_grad_norm: float = 1.0
@@ -63,57 +54,122 @@ class LearnerConfig:
     precision: Precision = "auto"
     """Arithmetic of the encoder (parameters: float32). "auto": bfloat16 where it is native."""
 
-    @property
-    def pixels(self) -> bool:
-        """Whether the policy sees images."""
-        return self.observe == "pixels"
-
     def __post_init__(self) -> None:
-        for name in (
-            "num_envs", "horizon", "iterations", "frame_stack", "trunk_size", "critic_iterations",
-            "critic_minibatches",
-        ):  # fmt: skip
-            _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-        _require("image_size", self.image_size, self.image_size >= 15, "15 or more")
+        for name in ("horizon", "trunk_size", "critic_iterations", "critic_minibatches"):
+            value = getattr(self, name)
+            require(name, value, 1 <= value <= 1_000_000, "between 1 and 1,000,000")
         for name in ("discount", "td_lambda", "target_alpha"):
             value = getattr(self, name)
-            _require(name, value, 0.0 <= value <= 1.0, "between 0 and 1")
-        for name in ("actor_learning_rate", "critic_learning_rate", "max_grad_norm"):
-            _require(name, getattr(self, name), getattr(self, name) > 0.0, "above 0")
-        allowed = ("pixels", "state")
-        _require("observe", self.observe, self.observe in allowed, '"pixels" or "state"')
+            require(name, value, 0.0 <= value <= 1.0, "between 0 and 1")
+        for name in ("actor_learning_rate", "critic_learning_rate", "final_learning_rate"):
+            value = getattr(self, name)
+            require(name, value, 0.0 < value <= MAX_LEARNING_RATE, "above 0 and at most 1")
+        require("max_grad_norm", self.max_grad_norm, self.max_grad_norm > 0.0, "above 0")
+        for name in ("actor_hidden", "critic_hidden"):
+            widths = getattr(self, name)
+            require(name, widths, all(width >= 1 for width in widths), "widths of 1 or more")
+        valid = all(0.0 <= beta < 1.0 for beta in self.adam_betas)
+        require("adam_betas", self.adam_betas, valid, "two numbers from 0 to below 1")
 
 
-@dataclass
-class DvaConfig(LearnerConfig):
-    """Hyperparameters of D.Va."""
+MAX_LEARNING_RATE = 1.0
 
-    micro_batch: int | None = None
-    """Images in one piece of the regression: sets its peak memory only. None: by memory_budget."""
-    memory_budget: float | None = None
-    """Memory for the regression's activations, MB, if micro_batch is None. None: 32 for each thread
-    of a CPU, 2048 on CUDA."""
+Values = Mapping[str, Any]
+"""Values by name: fields of a configuration, of `EnvConfig`, and "iterations", the planned ones."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require(
-            "micro_batch", self.micro_batch, self.micro_batch is None or self.micro_batch >= 1,
-            "1 or more, or None",
-        )  # fmt: skip
-        _require(
-            "memory_budget", self.memory_budget,
-            self.memory_budget is None or self.memory_budget > 0.0, "above 0, or None",
-        )  # fmt: skip
+_SMALL: Values = {"trunk_size": 64, "actor_hidden": (64, 64), "critic_hidden": (64, 64)}
+_MEDIUM: Values = {
+    "trunk_size": 128,
+    "actor_hidden": (128, 64, 32),
+    "critic_hidden": (64, 64),
+}
+_LARGE: Values = {
+    "trunk_size": 256,
+    "actor_hidden": (256, 128),
+    "critic_hidden": (128, 128),
+}
+
+# D.Va, Tables 7 and 8; planned iterations, Cheetah and ANYmal from the published configurations.
+_PAPER: dict[str, Values] = {
+    "cartpole": {**_SMALL, "critic_learning_rate": 2e-4, "iterations": 4_000},
+    "hopper": {**_MEDIUM, "critic_learning_rate": 2e-4, "iterations": 30_000},
+    "cheetah": {**_MEDIUM, "critic_learning_rate": 2e-3, "iterations": 30_000},
+    "ant": {**_MEDIUM, "critic_learning_rate": 2e-3, "iterations": 30_000},
+    "humanoid": {
+        **_LARGE,
+        "critic_learning_rate": 5e-4,
+        "target_alpha": 0.995,
+        "iterations": 60_000,
+    },
+    "anymal": {**_MEDIUM, "num_envs": 32, "critic_learning_rate": 2e-3, "iterations": 2_000},
+}
+
+# A task that is not listed, such as one of your own: what most legged robots of the paper have.
+_OTHER: Values = {**_MEDIUM, "critic_learning_rate": 2e-3, "iterations": 30_000}
+
+# From states the values are the same, but for these.
+_FROM_STATE: dict[str, Values] = {
+    "cartpole": {
+        "actor_learning_rate": 1e-2,
+        "critic_learning_rate": 1e-3,
+        "iterations": 500,
+    },
+}
+_FROM_STATE_ITERATIONS = 2_000
+
+# What a CPU changes: smaller images, whose time grows with their area, and fewer environments: the
+# gradient is exact enough that more and smaller updates learn more from as many images. Robots that
+# walk learn faster and more steadily with a shorter horizon and smaller steps.
+_CPU: Values = {"image_size": 48, "num_envs": 16}
+_CPU_WALKING: Values = {
+    "horizon": 16,
+    "actor_learning_rate": 1e-3,
+    "iterations": 14_000,
+}
+_CPU_TASKS: dict[str, Values] = {"cartpole": {"iterations": 1_200}}
+
+# What a GPU changes: its time goes into steps one after the other, far less into environments side
+# by side. Robots that walk reach a return in fewer iterations with four times the environments, and
+# an iteration of half the horizon has half the steps.
+_FAST: Values = {"num_envs": 256, "horizon": 16, "iterations": 8_000}
+_FAST_TASKS: dict[str, Values] = {
+    "cartpole": {"horizon": 32, "iterations": 600},
+    "hopper": {"actor_learning_rate": 1e-3, "iterations": 6_000},
+    "cheetah": {"actor_learning_rate": 4e-3},
+    "ant": {"iterations": 12_000},
+    "humanoid": {"iterations": 20_000},
+    "anymal": {"iterations": 2_000},
+}
 
 
-@dataclass
-class ShacConfig(LearnerConfig):
-    """Hyperparameters of SHAC."""
+def choose_preset(
+    config: type, task: str, name: str, observe: tuple[str, ...], from_images: Values = {}  # noqa: B006
+) -> Preset:
+    """Builds the values of a preset for a task.
 
-    observe: Observe = "state"
-    """What the policy sees; with "pixels" the camera must be differentiable."""
-
-
-def _require(name: str, value: object, condition: bool, allowed: str) -> None:
-    if not condition:
-        raise ValueError(f"{name} is {value!r}; it must be {allowed}.")
+    Args:
+        config: the algorithm's configuration, a `FirstOrderConfig`.
+        task: name of the task. One that the paper does not have gets the published values of
+            Cheetah and Ant (networks of medium size, 30 000 iterations): a start to tune from.
+        name: "paper", the published values; "cpu", for a few CPU cores (the same as "paper" for
+            policies of states); or "fast", for a GPU.
+        observe: what the policy sees.
+        from_images: what the algorithm changes for policies of images.
+    """
+    values: dict[str, Any] = dict(_PAPER.get(task, _OTHER))
+    if observe == ("state",):
+        values |= {"iterations": _FROM_STATE_ITERATIONS, **_FROM_STATE.get(task, {})}
+    else:
+        values |= from_images
+        if name == "cpu":
+            values |= {**_CPU, **_CPU_TASKS.get(task, _CPU_WALKING)}
+    if name == "fast":
+        values |= {**_FAST, **_FAST_TASKS.get(task, {})}
+    own = {field.name for field in dataclasses.fields(config)}
+    algorithm = config(**{key: value for key, value in values.items() if key in own})
+    iterations = values.pop("iterations")
+    env = {key: value for key, value in values.items() if key not in own}
+    num_envs = env.get("num_envs", EnvConfig.num_envs)
+    return Preset(
+        algorithm, {**env, "observe": observe}, iterations * num_envs * algorithm.horizon
+    )

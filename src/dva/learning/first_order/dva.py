@@ -13,42 +13,70 @@ Source: You, Liu, Abraham, "Accelerating Visual-Policy Learning through Parallel
 Simulation", arXiv 2505.10646, algorithm 1 and Theorem 1.
 """
 
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from dva.compute.arguments import require
 from dva.compute.timing import PhaseTimer
-from dva.envs.environment import Environment, Observation
+from dva.envs import Environment
+from dva.learning.algorithm import AlgorithmEntry, Preset, TrainingContext
 from dva.learning.first_order.action_gradient import (
     ActionGradient,
-    adjoint_action_gradient,
     drop_nonfinite,
+    find_action_gradient,
 )
-from dva.learning.first_order.actor_critic import Learner
-from dva.learning.first_order.config import DvaConfig
+from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
+from dva.learning.first_order.config import FirstOrderConfig, choose_preset
 from dva.learning.first_order.regression import set_policy_gradient
 from dva.learning.first_order.rollout import Rollout
+from dva.learning.registry import register
+from dva.policies import ActorPolicy, normalize
+from dva.policies.actor import Weights
+from dva.spec import Observation
 
-__all__ = ["DVA"]
+__all__ = ["DVA", "DvaConfig"]
 
 PIECE_MEMORY = {"cpu": 32.0, "cuda": 2048.0}
 """Memory for the activations of one piece of the regression by kind of device, MB. Smaller pieces
 pay more overhead; much larger ones fall out of a CPU's caches."""
 
 
-class DVA(Learner):
-    """Trains a policy with action gradients from a differentiable simulator.
+@dataclass
+class DvaConfig(FirstOrderConfig):
+    """Hyperparameters of D.Va."""
+
+    action_gradient: str = "adjoint"
+    """Estimator of dL/da: adjoint, through a differentiable simulator; MODULE:NAME for one of your
+    own."""
+    micro_batch: int | None = None
+    """Images in one piece of the regression: sets its peak memory only. None: by memory_budget."""
+    memory_budget: float | None = None
+    """Memory for the regression's activations, MB, if micro_batch is None. None: 32 for each thread
+    of a CPU, 2048 on CUDA."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        micro_batch, budget = self.micro_batch, self.memory_budget
+        valid = micro_batch is None or micro_batch >= 1
+        require("micro_batch", micro_batch, valid, "1 or more, or None")
+        require("memory_budget", budget, budget is None or budget > 0.0, "above 0, or None")
+
+
+class DVA(FirstOrderAlgorithm):
+    """Trains a policy with action gradients from a simulator.
 
     Args:
-        env: as for `Learner`.
+        env: as for `FirstOrderAlgorithm`.
         config: hyperparameters.
-        seed, threads, cuda_graphs: as for `Learner`.
-        action_gradient: estimator of dL/da; the adjoint of a differentiable simulator unless given,
-            and recorded as a CUDA graph only then.
+        context: planned steps, seed, threads.
+        action_gradient: estimator of dL/da; None: the one that the configuration names.
 
     Raises:
-        ValueError: environment and config disagree.
+        ValueError: environment and configuration disagree, or the estimator needs a differentiable
+            simulator and this one is not.
     """
 
     config: DvaConfig
@@ -57,20 +85,23 @@ class DVA(Learner):
         self,
         env: Environment,
         config: DvaConfig,
-        seed: int = 0,
-        action_gradient: ActionGradient = adjoint_action_gradient,
-        threads: int | None = None,
-        cuda_graphs: bool = True,
+        context: TrainingContext,
+        action_gradient: ActionGradient | None = None,
     ) -> None:
-        # Another estimator may count in Python what a graph would not.
-        cuda_graphs = cuda_graphs and action_gradient is adjoint_action_gradient
-        super().__init__(env, config, seed, threads, cuda_graphs)
-        self.action_gradient = action_gradient
+        super().__init__(env, config, context)
+        self.action_gradient = action_gradient or find_action_gradient(config.action_gradient)
+        if self.action_gradient.needs_graph and not env.simulator.differentiable:
+            raise ValueError(
+                f"The action gradient {config.action_gradient!r} needs a differentiable simulator, "
+                f"and {type(env.simulator).__name__} is not. Use another simulator, or an action "
+                "gradient that needs no graph."
+            )
+        self._cuda_graphs = self._cuda_graphs and self.action_gradient.recordable
         self.micro_batch = self._choose_micro_batch()
         """Samples in one pass of the regression, at most."""
 
     def train_once(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
-        """Runs the three blocks and the critic's; see `Learner.train_once`."""
+        """Runs the three blocks and the critic's; see `FirstOrderAlgorithm.train_once`."""
         with timer("rollout"):
             rollout = self.blocks("rollout", self.rollout)
         with timer("action_gradient"):
@@ -86,41 +117,47 @@ class DVA(Learner):
             "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
             "actor_grad_norm": norm,
             "action_gradient_norm": gradient.norm(),
+            "skipped_updates": torch.maximum(skipped, (norm == 0.0).float()),
             "nonfinite_count": critic["nonfinite_count"] + dropped.sum() + skipped,
         }
 
     def rollout(self) -> Rollout:
         """Block 1: collects h steps; the policy leaves no graph, the physics leaves one."""
         with torch.no_grad():
-            converted = self.actor.converted()  # the parameters stay as they are for h steps
-        return self.collect(partial(self._sample_action, converted))
+            weights = self.actor.cast_weights()  # the parameters stay as they are for h steps
+        with torch.set_grad_enabled(self.action_gradient.needs_graph):
+            return self.collect(partial(self._sample_action, weights))
 
     def policy_gradient(self, rollout: Rollout, action_gradient: Tensor) -> None:
         """Block 3: replaces the actor's gradients by the decoupled policy gradient of a rollout.
 
         Args:
-            rollout: gives images or states, and noise.
+            rollout: gives what the policy saw, and noise.
             action_gradient: dL/da (h, N, A).
 
         Raises:
-            ValueError: the policy sees pixels and the rollout has none.
+            ValueError: the policy sees images and the rollout has none.
         """
-        if not self.config.pixels:
-            states = self.horizon_normalizer(rollout.states).flatten(0, 1)
-
-            def observations(start: int, stop: int) -> Tensor:
-                return states[start:stop]
-
-        elif rollout.frames is not None:
-            observations = rollout.frames.observations
-        else:
+        missing = [x.name for x in self.env.policy_spec.images if x.name not in rollout.frames]
+        if missing:
             raise ValueError(
-                "The rollout's frames are None, but the policy sees pixels. Collect the rollout "
-                "with this learner's rollout()."
+                f"The rollout has no frames of {missing[0]!r}, which the policy sees. Collect the "
+                "rollout with this algorithm's rollout()."
             )
+        vectors = {
+            name: value.flatten(0, 1)
+            for name, value in normalize(rollout.vectors, self.horizon_normalizers).items()
+        }
+
+        def inputs(start: int, stop: int) -> dict[str, Tensor]:
+            images = {
+                name: buffer.observations(start, stop) for name, buffer in rollout.frames.items()
+            }
+            return {**images, **{name: value[start:stop] for name, value in vectors.items()}}
+
         set_policy_gradient(
             self.actor,
-            observations,
+            inputs,
             rollout.noise.flatten(0, 1),
             action_gradient.flatten(0, 1),
             self.micro_batch,
@@ -130,21 +167,23 @@ class DVA(Learner):
     def _choose_micro_batch(self) -> int:
         """Takes what the config asks for; or else divides the samples into equal pieces, as large
         as memory allows, and without a budget in the same way for any number of threads."""
-        config, encoder = self.config, self.actor.encoder
-        samples = config.num_envs * config.horizon
-        if config.micro_batch is not None or encoder is None:
+        config, each = self.config, self.actor.activation_bytes
+        samples = self.env.num_envs * config.horizon
+        if config.micro_batch is not None or each == 0:
             return config.micro_batch or samples
         memory = PIECE_MEMORY[self.device.type]
         if config.memory_budget is not None:
             memory = config.memory_budget / (self.threads or 1)
-        largest = max(1, int(memory * 2**20 / encoder.activation_bytes))
+        largest = max(1, int(memory * 2**20 / each))
         pieces = -(-samples // largest)
         return -(-samples // pieces)
 
     def _finite_action_gradient(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
         """Block 2, without environments whose gradient is not finite; and the loss (N,), and which
         those are, bool (N,)."""
-        gradient, loss = self.action_gradient(rollout, self.target_value, self.config.discount)
+        gradient, loss = self.action_gradient(
+            rollout, self.env, self.target_value, self.config.discount
+        )
         gradient, dropped = drop_nonfinite(gradient)
         return gradient, loss, dropped
 
@@ -153,12 +192,25 @@ class DVA(Learner):
         self.policy_gradient(rollout, gradient)
         return self.actor_optimizer.step()
 
-    def _sample_action(
-        self, converted: list[tuple[Tensor, Tensor]], observation: Observation
-    ) -> tuple[Tensor, Tensor]:
+    def _sample_action(self, weights: Weights, observation: Observation) -> tuple[Tensor, Tensor]:
         """Draws actions before tanh (N, A), leaves of the physics graph, and their noise."""
-        inputs = self.policy_input(observation, self.horizon_normalizer)
-        mean = self.policy_mean(inputs, converted)
+        mean = self.policy.mean(self.policy_input(observation), weights)
         noise = self.draw_noise()
         action = mean + self.actor.log_std.detach().exp() * noise
-        return action.requires_grad_(), noise
+        return action.requires_grad_(self.action_gradient.needs_graph), noise
+
+
+def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
+    return choose_preset(DvaConfig, task, name, observe or ("pixels",))
+
+
+register(
+    AlgorithmEntry(
+        "dva",
+        "D.Va: action gradients through physics, regressed onto a policy of pixels (or states).",
+        DvaConfig,
+        DVA,
+        ActorPolicy,
+        _preset,
+    )
+)

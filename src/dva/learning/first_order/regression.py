@@ -1,6 +1,6 @@
 """Block 3: the policy learns improved actions by regression."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -14,7 +14,7 @@ __all__ = ["set_policy_gradient"]
 
 def set_policy_gradient(
     actor: Actor,
-    observations: Callable[[int, int], Tensor],
+    inputs: Callable[[int, int], Mapping[str, Tensor]],
     noise: Tensor,
     action_gradient: Tensor,
     micro_batch: int,
@@ -29,7 +29,7 @@ def set_policy_gradient(
 
     Args:
         actor: the policy.
-        observations: maps (start, stop) to the observations of those samples.
+        inputs: maps (start, stop) to what the actor saw in those samples, by name.
         noise: (M, A), the draws with which the actions were made.
         action_gradient: (M, A), dL/da without graph.
         micro_batch: samples in one forward and backward pass.
@@ -38,25 +38,33 @@ def set_policy_gradient(
     Source: D.Va, equations (4), (8) and Theorem 1.
     """
     samples = noise.shape[0]
-    # Converted once, not in every piece, and differentiated as they are: the trunk's are millions.
+    # Cast once, not in every piece, and differentiated as they are: the trunk's are millions.
     with torch.no_grad():
-        converted = [(w.detach(), b.detach()) for w, b in actor.converted()]
-    leaves = [tensor.requires_grad_() for pair in converted for tensor in pair]
+        weights = {
+            name: [(w.detach(), b.detach()) for w, b in layers]
+            for name, layers in actor.cast_weights().items()
+        }
+    leaves = [
+        tensor.requires_grad_()
+        for layers in weights.values()
+        for pair in layers
+        for tensor in pair
+    ]
     for parameter in actor.parameters():
         parameter.grad = None
-    scaled = actor.convertible()
+    scaled = actor.castable()
     known = {id(parameter) for parameter, _ in scaled}
     scaled += [(parameter, 1.0) for parameter in actor.parameters() if id(parameter) not in known]
-    inputs = [*leaves, *(parameter for parameter, _ in scaled[len(leaves) :])]
+    sources = [*leaves, *(parameter for parameter, _ in scaled[len(leaves) :])]
     sums = [torch.zeros_like(parameter) for parameter, _ in scaled]
     gradients: dict[int, tuple[Tensor, ...]] = {}
 
     def run(start: int) -> None:
         stop = min(start + micro_batch, samples)
-        mean, log_std = actor(observations(start, stop), converted)
+        mean, log_std = actor(inputs(start, stop), weights)
         action = mean + log_std.exp() * noise[start:stop]
         objective = (action * action_gradient[start:stop]).sum()
-        gradients[start] = torch.autograd.grad(objective, inputs)
+        gradients[start] = torch.autograd.grad(objective, sources)
 
     starts = range(0, samples, micro_batch)
     for first in range(0, len(starts), threads):

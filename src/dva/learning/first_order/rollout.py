@@ -7,20 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dva.envs.environment import Environment, Observation
+from dva.envs import Environment
 from dva.envs.frames import FrameBuffer
+from dva.sim import State
+from dva.spec import Observation
 
 __all__ = ["Rollout", "collect_rollout"]
+
+STATE = "state"
 
 
 @dataclass
 class Rollout:
     """What h steps of N environments leave behind; time first."""
 
-    frames: FrameBuffer | None
-    """Images of the h observations the policy saw, and of the one after; None if it saw none."""
+    frames: dict[str, FrameBuffer]
+    """Images of the h observations that the policy saw, and of the one after, by name; none where
+    images carry a graph, which holds them already."""
+    vectors: dict[str, Tensor]
+    """(h, N, n) vectors that the policy saw, by name, without graph and not normalised."""
+    physics: list[State]
+    """h physics states before each step, without graph."""
     states: Tensor
-    """(h, N, O) state observations the policy saw, without graph."""
+    """(h, N, O) state observations before each step, without graph."""
     actions: list[Tensor]
     """h tensors (N, A), before tanh; the graph starts (D.Va) or passes (SHAC) here."""
     noise: Tensor
@@ -39,8 +48,6 @@ class Rollout:
     """(h, N) undiscounted return of the episode so far."""
     episode_lengths: Tensor
     """(h, N) steps of the episode so far."""
-    last_observation: Observation
-    """Where the next rollout resumes, without graph."""
 
     @property
     def done(self) -> Tensor:
@@ -50,63 +57,54 @@ class Rollout:
 
 def collect_rollout(
     env: Environment,
-    observation: Observation,
     sample_action: Callable[[Observation], tuple[Tensor, Tensor]],
     horizon: int,
-    pixels: bool,
-    pixel_gradient: bool = False,
+    image_gradient: bool = False,
 ) -> Rollout:
-    """Steps the environments h times, resuming from `observation`.
+    """Steps the environments h times from where they are; their graph is cut before the first step.
 
     Args:
-        env: N environments; their graph is cut before the first step.
-        observation: the environments' present observation.
+        env: N environments.
         sample_action: maps an observation to actions before tanh (N, A) and the normal draws in
             them (N, A).
         horizon: h.
-        pixels: whether the policy sees images; if not, none are kept, whatever the environment
-            shows.
-        pixel_gradient: the policy sees the environment's images with their graph; none are kept
-            beside it.
+        image_gradient: the policy sees images with their graph; none are kept beside it.
     """
     env.detach()
-    observation = {name: value.detach() for name, value in observation.items()}
-    frames = None
-    if pixels and not pixel_gradient:
-        frames = FrameBuffer(observation["pixels"], env.frame_stack, horizon)
+    observation = env.observation
+    images = () if image_gradient else env.policy_spec.images
+    names = [entry.name for entry in env.policy_spec.vectors]
+    frames = {entry.name: FrameBuffer(entry, observation[entry.name], horizon) for entry in images}
     actions: list[Tensor] = []
+    physics: list[State] = []
     steps: dict[str, list[Tensor]] = {}
+    vectors: dict[str, list[Tensor]] = {name: [] for name in names}
     for t in range(horizon):
-        seen = {"state": observation["state"]}
-        if frames is not None:
-            seen["pixels"] = frames.observation(t)
-        elif pixels:
-            seen["pixels"] = observation["pixels"]
+        physics.append(env.state.detach())
+        seen = observation
         action, noise = sample_action(seen)
         actions.append(action)
+        for name in names:
+            vectors[name].append(seen[name].detach())
         observation, reward, terminated, truncated, info = env.step(torch.tanh(action))
-        if frames is not None:
-            frames.append(t + 1, env.frame, terminated | truncated)
+        for name, buffer in frames.items():
+            buffer.append(t + 1, env.newest(name), terminated | truncated)
         row = {
-            "states": seen["state"].detach(),
+            "states": seen[STATE].detach(),
             "noise": noise,
             "rewards": reward,
-            "next_states": info["final_observation"]["state"],
+            "next_states": info["final_observation"][STATE],
             "terminated": terminated,
             "truncated": truncated,
             **_episode_rows(info),
         }
         for name, value in row.items():
             steps.setdefault(name, []).append(value)
-    last_observation = {"state": observation["state"].detach()}
-    if frames is not None:
-        last_observation["pixels"] = frames.observation(horizon)
-    elif pixels:
-        last_observation["pixels"] = observation["pixels"].detach()
     return Rollout(
         frames=frames,
+        vectors={name: torch.stack(values) for name, values in vectors.items()},
+        physics=physics,
         actions=actions,
-        last_observation=last_observation,
         **{name: torch.stack(values) for name, values in steps.items()},
     )
 

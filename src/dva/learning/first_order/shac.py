@@ -7,19 +7,30 @@ Source: Xu et al., "Accelerated Policy Learning with Parallel Differentiable Sim
 D.Va, equations (1) to (3).
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from dva.compute.timing import PhaseTimer
-from dva.envs.environment import Environment, Observation
-from dva.learning.first_order.actor_critic import Learner
-from dva.learning.first_order.config import ShacConfig
+from dva.envs import Environment
+from dva.learning.algorithm import AlgorithmEntry, Preset, TrainingContext
+from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
+from dva.learning.first_order.config import FirstOrderConfig, Values, choose_preset
 from dva.learning.first_order.rollout import Rollout
+from dva.learning.registry import register
+from dva.policies import ActorPolicy
+from dva.spec import Observation
 
-__all__ = ["SHAC"]
+__all__ = ["SHAC", "ShacConfig"]
 
 
-class SHAC(Learner):
+@dataclass
+class ShacConfig(FirstOrderConfig):
+    """Hyperparameters of SHAC."""
+
+
+class SHAC(FirstOrderAlgorithm):
     """Trains a policy with the full analytic gradient of a differentiable simulator.
 
     Where the gradient that reaches an environment's action is not finite, that action is left out
@@ -29,36 +40,36 @@ class SHAC(Learner):
     From pixels the gradient also flows through the images, and all of a rollout's are in one graph:
     memory grows with environments, horizon and size of the images.
 
-    Arguments and errors as for `Learner`; an environment whose camera is not differentiable is
-    refused for pixels.
+    Args and errors as for `FirstOrderAlgorithm`; an environment whose images carry no gradient is
+    refused for a policy that sees images, and so is a simulator that is not differentiable.
 
     Raises:
-        ValueError: the policy sees pixels, through which no gradient flows.
+        ValueError: no gradient flows through what the policy sees, or through the physics.
     """
 
-    pixel_gradient = True
+    config: ShacConfig
+    image_gradient = True
 
-    def __init__(
-        self,
-        env: Environment,
-        config: ShacConfig,
-        seed: int = 0,
-        threads: int | None = None,
-        cuda_graphs: bool = True,
-    ) -> None:
-        if config.pixels and not getattr(env, "pixel_gradient", False):
+    def __init__(self, env: Environment, config: ShacConfig, context: TrainingContext) -> None:
+        if env.policy_spec.images and not env.image_gradient:
             raise ValueError(
-                'SHAC with observe "pixels" needs images that carry a gradient, and this camera\'s '
-                "do not: its pictures jump when an edge crosses a pixel. Use the camera "
-                '"differentiable", or observe "state", or the algorithm "dva", which needs no '
-                "gradient through the camera."
+                f"SHAC from {', '.join(env.policy_spec)} needs images that carry a gradient, and "
+                "this camera's do not: its pictures jump when an edge crosses a pixel. Use the "
+                'camera "differentiable", or observe "state", or the algorithm "dva", which needs '
+                "no gradient through the camera."
             )
-        super().__init__(env, config, seed, threads, cuda_graphs)
+        if not env.simulator.differentiable:
+            raise ValueError(
+                f"SHAC needs a differentiable simulator, and {type(env.simulator).__name__} is "
+                "not. Use another simulator or algorithm."
+            )
+        super().__init__(env, config, context)
         self._dropped = torch.zeros(env.num_envs, dtype=torch.bool, device=self.device)
         """Environments with a non-finite gradient in the present iteration, (N,)."""
 
     def train_once(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
-        """Runs the rollout, the actor's update and the critic's; see `Learner.train_once`."""
+        """Runs the rollout, the actor's update and the critic's; see
+        `FirstOrderAlgorithm.train_once`."""
         with timer("rollout"):
             rollout = self.blocks("rollout", self.collect, self._sample_action)
         with timer("policy_gradient"):
@@ -71,6 +82,7 @@ class SHAC(Learner):
             **critic,
             "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
             "actor_grad_norm": norm,
+            "skipped_updates": torch.maximum(skipped, (norm == 0.0).float()),
             "nonfinite_count": critic["nonfinite_count"] + dropped.sum() + skipped,
         }
 
@@ -85,7 +97,7 @@ class SHAC(Learner):
 
     def _sample_action(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Draws actions before tanh (N, A), with their graph, and their noise."""
-        mean, log_std = self.actor(self.policy_input(observation, self.horizon_normalizer))
+        mean, log_std = self.actor(self.policy_input(observation))
         noise = self.draw_noise()
         action = mean + log_std.exp() * noise
         if action.requires_grad:
@@ -98,3 +110,32 @@ class SHAC(Learner):
         bad = ~torch.isfinite(gradient).all(-1)
         self._dropped = self._dropped | bad
         return torch.where(bad[:, None], 0.0, gradient)
+
+
+# From pixels, through the differentiable camera, Table 10; planned iterations from the published
+# configurations.
+_FROM_IMAGES: Values = {"camera": "differentiable", "iterations": 2_000}
+_FROM_IMAGES_TASKS: dict[str, Values] = {
+    "cartpole": {"iterations": 800},
+    "ant": {"num_envs": 32, "horizon": 8},
+    "humanoid": {"num_envs": 32},
+}
+
+
+def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
+    from_images = {**_FROM_IMAGES, **_FROM_IMAGES_TASKS.get(task, {})}
+    return choose_preset(ShacConfig, task, name, observe or ("state",), from_images)
+
+
+register(
+    AlgorithmEntry(
+        "shac",
+        "SHAC: the full analytic gradient through physics and policy, from states (or pixels, "
+        "through a differentiable camera).",
+        ShacConfig,
+        SHAC,
+        ActorPolicy,
+        _preset,
+        image_gradient=True,
+    )
+)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import warp as wp
@@ -12,15 +12,16 @@ from dva.compute.device import indexed_device
 from dva.compute.launches import LaunchSequence
 from dva.compute.threads import run_side_by_side, split_environments
 from dva.compute.warp_runtime import start_warp
+from dva.sim.mjcf.importer import load_model
 from dva.sim.model import Model
 from dva.sim.quaternions import multiply, rotate
+from dva.sim.simulator import SimulatorRequest, StateStorage
+from dva.sim.state import State
 from dva.sim.warp.kernels import build_kernels
 from dva.sim.warp.schedule import backward_program, forward_program, pose_program
 from dva.sim.warp.workspace import StepSize, Workspace, model_arguments, origin_map
 
-__all__ = ["WarpSimulator", "StateStorage"]
-
-StateStorage = Literal["full", "recompute"]
+__all__ = ["WarpSimulator"]
 
 
 class WarpSimulator:
@@ -31,7 +32,11 @@ class WarpSimulator:
     computation (its adjoint), the kept mass matrix included.
 
     On a CPU the environments are divided over `threads` threads, which does not change results.
+    A state carries nothing but coordinates and velocities. See `dva.sim.Simulator`.
     """
+
+    differentiable = True
+    recordable = True
 
     def __init__(
         self,
@@ -88,30 +93,51 @@ class WarpSimulator:
         self._body_link = torch.tensor(model.body_link, dtype=torch.long, device=self.device)
         self._body_frame = torch.tensor(model.body_frame, dtype=dtype, device=self.device)
 
-    def step(
-        self, joint_q: torch.Tensor, joint_qd: torch.Tensor, action: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    @classmethod
+    def build(cls, request: SimulatorRequest) -> "WarpSimulator":
+        """Imports a robot and prepares its simulation.
+
+        Raises:
+            ValueError: the robot cannot be simulated here, or a number is out of range.
+        """
+        return cls(
+            load_model(request.robot, inertia=request.inertia),
+            request.num_envs,
+            device=request.device,
+            control_dt=request.control_dt,
+            substeps=request.substeps,
+            mass_matrix_interval=request.mass_matrix_interval,
+            state_storage=request.state_storage,
+            threads=request.threads,
+            capture=request.capture,
+        )
+
+    def new_state(self, joint_q: torch.Tensor, joint_qd: torch.Tensor) -> State:
+        """Makes a state of coordinates (N, nq) and velocities (N, nd), which are not copied."""
+        return State(joint_q, joint_qd)
+
+    def step(self, state: State, action: torch.Tensor) -> State:
         """Advances every environment by one control step; differentiable in all arguments.
 
         An environment whose state is not finite after the step passes no gradient through it.
 
         Args:
-            joint_q: (N, nq) coordinates, m and rad; a free joint is position and quaternion
-                (x, y, z, w) of its body.
-            joint_qd: (N, nd) velocities; a free joint is the velocity of its body's centre of
-                mass and its angular velocity, both in world axes.
+            state: joint_q (N, nq) and joint_qd (N, nd); see `State`.
             action: (N, A), clipped to [-1, 1].
 
         Returns:
-            joint_q (N, nq) and joint_qd (N, nd) after the step.
+            The state after the step.
 
         Raises:
             ValueError: a tensor has the wrong shape, dtype or device.
         """
-        self._check(joint_q, "joint_q", self.model.num_coords)
-        self._check(joint_qd, "joint_qd", self.model.num_dofs)
+        self._check(state.joint_q, "joint_q", self.model.num_coords)
+        self._check(state.joint_qd, "joint_qd", self.model.num_dofs)
         self._check(action, "action", self.model.num_actions)
-        return _ControlStep.apply(self, joint_q, joint_qd, action)  # type: ignore[return-value]
+        joint_q, joint_qd = _ControlStep.apply(  # type: ignore[misc]
+            self, state.joint_q, state.joint_qd, action
+        )
+        return State(joint_q, joint_qd)
 
     def body_poses(self, joint_q: torch.Tensor) -> torch.Tensor:
         """Computes the pose of every body of the MJCF, in MuJoCo's order (without gradient).
@@ -171,8 +197,8 @@ class WarpSimulator:
             )
 
 
-class _Recorded:
-    """A workspace with the programs that use it."""
+class _Programs:
+    """A workspace with the launch sequences that use it."""
 
     def __init__(self, shard: "_Shard", adjoint: Workspace | None):
         self.workspace = shard.new_workspace()
@@ -181,18 +207,18 @@ class _Recorded:
         self.inputs = (
             arrays["joint_q"], arrays["joint_qd"], arrays["action"][:, :actions], arrays["origin"]
         )  # fmt: skip
-        self.forward = shard.record_forward(self.workspace)
-        self.backward = shard.record_backward(self.workspace, adjoint) if adjoint else None
+        self.forward = shard.plan_forward(self.workspace)
+        self.backward = shard.plan_backward(self.workspace, adjoint) if adjoint else None
 
 
 class _Lease:
-    """Holds a workspace for one recorded step and gives it back when autograd drops the step."""
+    """Holds a workspace for one step and gives it back when autograd drops the step."""
 
-    def __init__(self, pool: list[_Recorded], recorded: _Recorded):
-        self.pool, self.recorded = pool, recorded
+    def __init__(self, pool: list[_Programs], programs: _Programs):
+        self.pool, self.programs = pool, programs
 
     def __del__(self) -> None:
-        self.pool.append(self.recorded)
+        self.pool.append(self.programs)
 
 
 class _Shard:
@@ -214,8 +240,8 @@ class _Shard:
             "dofs": model.num_dofs,
             "pairs": len(model.dof_pairs()),
         }
-        self._free: list[_Recorded] = []
-        self._scratch = _Recorded(self, None)
+        self._free: list[_Programs] = []
+        self._scratch = _Programs(self, None)
         arguments = self._model | self._scratch.workspace.arguments
         self._poses = pose_program(
             self._device, self._kernels, self._sizes, arguments, simulator.capture
@@ -225,14 +251,14 @@ class _Shard:
         sim = self._simulator
         return Workspace(sim.model, sim.step_size, self.num_envs, sim.dtype, sim.device, adjoint)
 
-    def record_forward(self, workspace: Workspace) -> LaunchSequence:
+    def plan_forward(self, workspace: Workspace) -> LaunchSequence:
         arguments = self._model | workspace.arguments
         step, capture = self._simulator.step_size, self._simulator.capture
         return forward_program(
             self._device, self._kernels, self._sizes, arguments, step, self._h, capture
         )
 
-    def record_backward(self, workspace: Workspace, adjoint: Workspace) -> LaunchSequence:
+    def plan_backward(self, workspace: Workspace, adjoint: Workspace) -> LaunchSequence:
         arguments, adjoints = self._model | workspace.arguments, adjoint.arguments
         step, capture = self._simulator.step_size, self._simulator.capture
         return backward_program(
@@ -244,26 +270,27 @@ class _Shard:
         return self.new_workspace(adjoint=True)
 
     @cached_property
-    def _recompute(self) -> _Recorded:
-        return _Recorded(self, self._adjoint)
+    def _recompute(self) -> _Programs:
+        return _Programs(self, self._adjoint)
 
     def prepare_backward(self, recompute: bool) -> None:
-        """Makes what a backward pass needs in the caller's thread: recording is not for many."""
+        """Builds what a backward pass needs in the caller's thread: Warp captures one graph at a
+        time."""
         _ = self._recompute if recompute else self._adjoint
 
     def lease(self) -> _Lease:
         """Takes a workspace that stays untouched until the lease ends."""
-        recorded = self._free.pop() if self._free else _Recorded(self, self._adjoint)
-        return _Lease(self._free, recorded)
+        programs = self._free.pop() if self._free else _Programs(self, self._adjoint)
+        return _Lease(self._free, programs)
 
     def forward(
-        self, inputs: Sequence[torch.Tensor], recorded: _Recorded | None = None
+        self, inputs: Sequence[torch.Tensor], programs: _Programs | None = None
     ) -> dict[str, torch.Tensor]:
-        recorded = recorded or self._scratch
-        for place, value in zip(recorded.inputs, inputs, strict=True):
+        programs = programs or self._scratch
+        for place, value in zip(programs.inputs, inputs, strict=True):
             place.copy_(value[self.envs])
-        recorded.forward.run(self._stream())
-        return recorded.workspace.arrays
+        programs.forward.run(self._stream())
+        return programs.workspace.arrays
 
     def backward(
         self,
@@ -274,12 +301,12 @@ class _Shard:
     ) -> dict[str, torch.Tensor]:
         if lease is None:
             self.forward(inputs, self._recompute)
-        recorded = lease.recorded if lease else self._recompute
-        assert recorded.backward is not None
+        programs = lease.programs if lease else self._recompute
+        assert programs.backward is not None
         self._adjoint.block.zero_()
         self._adjoint.arrays["next_q"].copy_(grad_q[self.envs])
         self._adjoint.arrays["next_qd"].copy_(grad_qd[self.envs])
-        recorded.backward.run(self._stream())
+        programs.backward.run(self._stream())
         return self._adjoint.arrays
 
     def poses(self, joint_q: torch.Tensor, origin: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -308,7 +335,7 @@ class _ControlStep(torch.autograd.Function):
 
         def run(shard: _Shard) -> None:
             lease = leases[shard.envs.start]
-            arrays = shard.forward(values, lease.recorded if lease else None)
+            arrays = shard.forward(values, lease.programs if lease else None)
             next_q[shard.envs] = arrays["next_q"]
             next_qd[shard.envs] = arrays["next_qd"]
 

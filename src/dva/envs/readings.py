@@ -1,0 +1,90 @@
+"""The sensors of an environment and their stacked readings."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from dva.envs.frames import first_stack, newest, push, restart
+from dva.sensors import Sensor
+from dva.sim import State
+from dva.spec import Entry, Observation
+
+__all__ = ["Readings"]
+
+
+class Readings:
+    """Reads every sensor once a step and keeps the stacks.
+
+    Args:
+        sensors: what is read, in order.
+
+    Attributes:
+        entries: of the sensors, in order.
+        stacks: the present observation, (N, k C, ...) by name, once `begin` was called.
+        seconds: wall time spent reading since it was last set to 0.
+    """
+
+    def __init__(self, sensors: Sequence[Sensor]) -> None:
+        self._sensors = {sensor.entry.name: sensor for sensor in sensors}
+        self.entries: tuple[Entry, ...] = tuple(sensor.entry for sensor in sensors)
+        self.stacks: Observation = {}
+        self.seconds = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._sensors)
+
+    @property
+    def image_gradient(self) -> bool:
+        """Whether an image passes gradients to the state."""
+        return any(x.differentiable and x.entry.kind == "image" for x in self._sensors.values())
+
+    @property
+    def recordable(self) -> bool:
+        """Whether reading is work on the device alone."""
+        return all(sensor.recordable for sensor in self._sensors.values())
+
+    def begin(self, state: State) -> None:
+        """Reads the first states of episodes and fills every stack with them."""
+        self.stacks = {
+            entry.name: first_stack(reading, entry.frame_stack)
+            for entry, reading in zip(self.entries, self._read(state).values(), strict=True)
+        }
+
+    def push(self, state: State) -> None:
+        """Reads states and adds the readings to the stacks."""
+        for name, reading in self._read(state).items():
+            self.stacks[name] = push(self.stacks[name], reading)
+
+    def restart(self, state: State, mask: torch.Tensor, pushed: bool) -> None:
+        """Reads states after restarts, and begins the stacks anew where `mask`, bool (N,), is True.
+
+        Args:
+            pushed: whether the readings before the restarts are on the stacks already; if not,
+                those that were not restarted are added.
+        """
+        for name, reading in self._read(state).items():
+            stack = self.stacks[name] if pushed else push(self.stacks[name], reading)
+            self.stacks[name] = restart(stack, reading, mask)
+
+    def newest(self, entry: Entry) -> torch.Tensor:
+        """Returns the newest reading (N, C, ...) of an entry, a view."""
+        return newest(self.stacks[entry.name], entry)
+
+    def put(self, stacks: Mapping[str, torch.Tensor]) -> None:
+        """Goes on from other stacks, no copies."""
+        self.stacks = dict(stacks)
+
+    def detach(self) -> None:
+        """Cuts the graph of the stacks."""
+        self.stacks = {name: stack.detach() for name, stack in self.stacks.items()}
+
+    def close(self) -> None:
+        """Lets go of the sensors."""
+        self._sensors.clear()
+
+    def _read(self, state: State) -> Observation:
+        began = time.perf_counter()
+        readings = {name: sensor.read(state) for name, sensor in self._sensors.items()}
+        self.seconds += time.perf_counter() - began
+        return readings

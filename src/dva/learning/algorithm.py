@@ -1,0 +1,126 @@
+"""The contract between a learning algorithm and the runs that use it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from dva.envs import Environment
+from dva.policies import SavedPolicy
+
+__all__ = ["Algorithm", "AlgorithmEntry", "LargeState", "Metrics", "Preset", "TrainingContext"]
+
+Metrics = dict[str, float | None]
+"""Numbers by name; None where there is none yet, or it is not finite."""
+
+
+class LargeState(Protocol):
+    """State too large to be written with every checkpoint, such as a replay buffer.
+
+    It writes itself, piece by piece, into a folder of its own; a checkpoint keeps only the marker
+    that says up to where.
+    """
+
+    def save(self, folder: Path) -> Mapping[str, Any]:
+        """Writes what is new since the last call; returns JSON values that mark this moment.
+
+        What an earlier marker points to must stay readable.
+        """
+        ...
+
+    def load(self, folder: Path, marker: Mapping[str, Any]) -> None:
+        """Restores the state of the moment that the marker stands for."""
+        ...
+
+
+class Algorithm(Protocol):
+    """What a run needs of a learning algorithm, and nothing more.
+
+    `tests/examples/random_shooting.py` is one, in one file.
+    """
+
+    @property
+    def env_steps(self) -> int:
+        """Finished environment steps, summed over environments. Budgets count these."""
+        ...
+
+    @property
+    def policy(self) -> SavedPolicy:
+        """The policy as it is now, for evaluation and films; training may go on changing it."""
+        ...
+
+    @property
+    def large_state(self) -> LargeState | None:
+        """State with a persistence of its own, if there is any."""
+        ...
+
+    def iterate(self) -> Metrics:
+        """Trains a little, for milliseconds to seconds, and makes at least one environment step.
+
+        Returns:
+            Metrics by name, always the same names. "return" and "episode_length" are means over
+            the last finished episodes. "skipped_updates" counts updates of this iteration that
+            were left out because of non-finite numbers and "updates" all that were tried: a run
+            warns when nothing is learned. Names that begin with "seconds_" are times.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Returns all that continuing bit for bit needs, the environment included, in tensors of
+        fixed shapes with dotted names."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor], /) -> None:
+        """Restores what `state_dict` returned, for the same configuration."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """What an algorithm is told beside its own configuration."""
+
+    env_steps: int
+    """Planned environment steps: schedules reach their end there. Training may stop earlier."""
+    seed: int = 0
+    threads: int | None = None
+    """CPU threads for work side by side, with torch's own set to 1; None leaves parallelism to
+    torch."""
+    cuda_graphs: bool = True
+    """Whether blocks may be recorded as CUDA graphs."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of values for one task."""
+
+    algorithm: Any
+    """The algorithm's configuration, of its own to be changed."""
+    env: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `EnvConfig` that differ from its defaults."""
+    env_steps: int = 1_000_000
+    """Planned environment steps."""
+
+
+@dataclass(frozen=True)
+class AlgorithmEntry:
+    """One algorithm as the command line and runs see it."""
+
+    name: str
+    """Name on the command line and in run folders."""
+    description: str
+    """One line for lists."""
+    config: type
+    """Dataclass of its hyperparameters, which checks its own values."""
+    make: Callable[[Environment, Any, TrainingContext], Algorithm]
+    """Builds it for an environment with a configuration."""
+    policy: type[SavedPolicy]
+    """Class of its policy, by which a saved one is rebuilt."""
+    preset: Callable[[str, str, tuple[str, ...] | None], Preset] | None = None
+    """Gives the values for a task, the name of a preset, and what the policy shall see (None: what
+    is usual for the algorithm). None: the configuration's own defaults."""
+    presets: tuple[str, ...] = ("paper", "cpu", "fast")
+    """Names of its presets; the first is that for GPUs, the second that for CPUs."""
+    image_gradient: bool = False
+    """Whether it differentiates through images, in one graph."""

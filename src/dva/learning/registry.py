@@ -1,0 +1,45 @@
+"""The list of algorithms: every file of one puts its entry here, and so may a user's own file."""
+
+from dva.compute.plugins import find_registered
+from dva.learning.algorithm import AlgorithmEntry
+
+__all__ = ["get", "names", "register"]
+
+_ALGORITHMS: dict[str, AlgorithmEntry] = {}
+
+
+def register(entry: AlgorithmEntry, replace: bool = False) -> AlgorithmEntry:
+    """Makes an algorithm known by its name.
+
+    Args:
+        entry: the algorithm.
+        replace: allow the name to be taken over.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if entry.name in _ALGORITHMS and not replace:
+        raise ValueError(
+            f"An algorithm named {entry.name!r} exists already. Choose another name, or pass "
+            "replace=True to take it over."
+        )
+    _ALGORITHMS[entry.name] = entry
+    return entry
+
+
+def get(name: str) -> AlgorithmEntry:
+    """Finds an algorithm by its name, or by "MODULE:NAME" if importing the module registers it.
+
+    Raises:
+        ValueError: there is none of that name, or the module cannot be imported.
+    """
+    return find_registered(
+        "algorithm", name, _ALGORITHMS,
+        "An algorithm of your own is made known with dva.learning.register(AlgorithmEntry(...)), "
+        "and found by commands as MODULE:NAME.",
+    )  # fmt: skip
+
+
+def names() -> list[str]:
+    """Lists the names of all algorithms in alphabetical order."""
+    return sorted(_ALGORITHMS)

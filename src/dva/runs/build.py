@@ -1,0 +1,117 @@
+"""Builds environment and algorithm from a configuration: the one place that does."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from dva import learning
+from dva.compute.device import resolve_device
+from dva.compute.threads import use_threads
+from dva.envs import VectorEnv, make
+from dva.learning import Algorithm, TrainingContext
+from dva.runs.config import TrainConfig
+from dva.runs.errors import usage_errors
+
+__all__ = ["Built", "build", "build_algorithm", "build_env", "threads_of"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """An algorithm with its environment."""
+
+    env: VectorEnv
+    algorithm: Any
+    """An `Algorithm`; its own class is known to studies only."""
+    threads: int | None
+    """CPU threads that both use; None on a GPU."""
+
+
+@contextmanager
+def build(config: TrainConfig) -> Iterator[Built]:
+    """Builds what a configuration describes, inside which it is to be used; closes the environment.
+
+    Raises:
+        UsageError: a value is not allowed.
+    """
+    with threads_of(config) as threads:
+        env = build_env(config, threads=threads)
+        try:
+            yield Built(env, build_algorithm(config, env, threads), threads)
+        finally:
+            env.close()
+
+
+@contextmanager
+def threads_of(config: TrainConfig, device: str | None = None) -> Iterator[int | None]:
+    """Shares a CPU's threads as the configuration's algorithm wants it; see `use_threads`.
+
+    Args:
+        device: "auto", "cpu" or "cuda"; None: what `config` asks for.
+
+    Yields:
+        Number of threads; None on a GPU.
+    """
+    with usage_errors():
+        found = resolve_device(device or config.run.device)
+    one_graph = _image_gradient(config)
+    with use_threads(found, config.run.threads, inside_operations=one_graph) as threads:
+        yield threads
+
+
+def build_env(
+    config: TrainConfig,
+    num_envs: int | None = None,
+    device: str | None = None,
+    seed: int | None = None,
+    threads: int | None = None,
+) -> VectorEnv:
+    """Builds the environments of a configuration, for training and for evaluation alike.
+
+    Args:
+        config: names the task, what a policy observes, and the CPU threads, if no others are given.
+        num_envs: number of environments; None: what `config` asks for.
+        device: "auto", "cpu" or "cuda"; None: what `config` asks for.
+        seed: of the starts, until a reset gives another; None: what `config` asks for.
+        threads: CPU threads; None: what `config` asks for.
+
+    Raises:
+        UsageError: a value is not allowed, or this machine has no such device.
+    """
+    env, run = config.env, config.run
+    with usage_errors():
+        return make(
+            env.task,
+            num_envs=num_envs or env.num_envs,
+            device=device or run.device,
+            seed=run.seed if seed is None else seed,
+            observe=env.observe,
+            image_size=env.image_size,
+            frame_stack=env.frame_stack,
+            camera=env.camera,
+            image_gradient=_image_gradient(config),
+            final_observations=False,
+            state_storage=env.state_storage,
+            threads=threads or run.threads,
+            capture=run.cuda_graphs,
+        )
+
+
+def build_algorithm(config: TrainConfig, env: VectorEnv, threads: int | None = None) -> Algorithm:
+    """Builds the algorithm of a configuration for its environments.
+
+    Args:
+        threads: CPU threads for work side by side; None leaves parallelism to torch.
+
+    Raises:
+        UsageError: the two do not fit.
+    """
+    run = config.run
+    context = TrainingContext(run.env_steps, run.seed, threads, run.cuda_graphs)
+    with usage_errors():
+        return learning.get(config.algo).make(env, config.algorithm, context)
+
+
+def _image_gradient(config: TrainConfig) -> bool:
+    """Whether the configuration asks for gradients through images."""
+    return learning.get(config.algo).image_gradient and config.env.camera == "differentiable"

@@ -1,0 +1,73 @@
+"""Notices training in which nothing is learned, and says what is likely to be wrong."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["LearningWatch"]
+
+IN_A_ROW = 5
+"""Iterations without an update after which a run says so."""
+PATIENCE = 100
+"""Iterations without any update since the start after which a run gives up."""
+
+
+class LearningWatch:
+    """Counts the updates that an algorithm skips, from its metrics.
+
+    Args:
+        task: name of the task, for advice.
+
+    Attributes:
+        warning: what to tell the user now, or None.
+        last_warning: the last one, to be repeated at the end.
+    """
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+        self._dead_in_a_row = 0
+        self._updates = 0
+        self._learned = False
+        self.warning: str | None = None
+        self.last_warning: str | None = None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether so many iterations have passed without a single update that training may stop."""
+        return not self._learned and self._dead_in_a_row >= PATIENCE
+
+    @property
+    def learned_nothing(self) -> bool:
+        """Whether updates were tried and none was made."""
+        return self._updates > 0 and not self._learned
+
+    def look(self, metrics: Mapping[str, Any], env_steps: int) -> None:
+        """Takes the metrics of an iteration with so many environment steps."""
+        self.warning = None
+        updates = metrics.get("updates") or 0
+        if updates == 0:  # an algorithm may collect first and learn later
+            return
+        self._updates += int(updates)
+        if (metrics.get("skipped_updates") or 0) < updates:
+            self._dead_in_a_row, self._learned = 0, True
+            return
+        self._dead_in_a_row += 1
+        if self._dead_in_a_row == IN_A_ROW or self._dead_in_a_row % PATIENCE == 0:
+            self.warning = self.last_warning = self._describe(metrics, env_steps)
+
+    def _describe(self, metrics: Mapping[str, Any], env_steps: int) -> str:
+        doctor = f"dva doctor {shlex.quote(self._task)}"
+        what = f"Nothing was learned in the last {self._dead_in_a_row} iterations: "
+        if (metrics.get("nonfinite_count") or 0) >= env_steps:
+            return (
+                f"{what}every step had a non-finite (NaN or infinite) state or reward. Look at the "
+                f"task's reward and at its number of substeps: {doctor}"
+            )
+        if metrics.get("actor_grad_norm") is None:
+            return (
+                f"{what}every update was skipped, because its gradient was not finite. The most "
+                f"likely cause is a robot that is simulated with too few `substeps`: {doctor}"
+            )
+        return (
+            f"{what}the gradient was exactly 0. Does the reward depend on the actions? {doctor}"
+        )

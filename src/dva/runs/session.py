@@ -1,0 +1,295 @@
+"""One process' share of a run: iterations with metrics, checkpoints, videos, and a clean stop."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from dva.envs import VectorEnv
+from dva.learning import Algorithm
+from dva.learning.state import add_prefix
+from dva.runs.build import build_env
+from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint, write_atomically
+from dva.runs.curve import draw_curve
+from dva.runs.errors import UsageError
+from dva.runs.evaluation import EVALUATION_SEED, evaluate, film
+from dva.runs.health import LearningWatch
+from dva.runs.interrupt import Interrupt
+from dva.runs.intervals import CheckpointClock, VideoClock
+from dva.runs.machine import describe_machine
+from dva.runs.metrics import MetricsWriter, peak_memory_mb, truncate_metrics
+from dva.runs.nan_guard import dump_nonfinite, watch_nonfinite
+from dva.runs.policy import POLICY
+from dva.runs.run import Run
+
+__all__ = ["Session"]
+
+RNG = "torch_generator"
+"""Name of torch's own random state among a checkpoint's tensors."""
+ALGORITHM = "algorithm"
+"""Prefix of the algorithm's tensors in a checkpoint."""
+LARGE_STATE = "large_state"
+"""Key of a large state's marker in the info, and its folder in the run."""
+VIDEO_STEPS = 240
+VIDEO_TILE = 128
+"""Side of one of the four tiles in pixels: small, because training waits."""
+
+
+class Session:
+    """Trains within a run whose lock is held.
+
+    Args:
+        run: where everything is written.
+        env: the training environments.
+        algorithm: trains in them.
+        threads: CPU threads of both.
+        started: `time.perf_counter()` when the session began, set-up included.
+        say: takes a line worth keeping on the screen.
+        show: takes a row of the metrics and the estimated seconds to the end, None if not known.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        env: VectorEnv,
+        algorithm: Algorithm,
+        threads: int | None,
+        started: float,
+        say: Callable[[str], None],
+        show: Callable[[dict[str, Any], float | None], None],
+    ) -> None:
+        self.run, self.env, self.algorithm, self.threads = run, env, algorithm, threads
+        self.config = run.config
+        self.say, self.show, self.started = say, show, started
+        self.interrupt = Interrupt()
+        self.watch = LearningWatch(self.config.env.task)
+        self.iteration = 0
+        self.earlier_seconds = 0.0
+        self.checkpoints = CheckpointClock(self.config.run.checkpoint_interval)
+        self.videos = VideoClock(self.config.run.video_interval)
+        self.best_return: float | None = None
+        self.nonfinite: dict[str, torch.Tensor] | None = None
+        self.device = env.device
+        if self.config.run.nan_guard:
+            watch_nonfinite(env, self._keep_nonfinite)
+
+    def restore(self, planned_before: int) -> None:
+        """Puts algorithm, environment and files back to the latest checkpoint.
+
+        Args:
+            planned_before: environment steps that the run planned until now.
+
+        Raises:
+            UsageError: the checkpoint cannot be read, or nothing is left to do.
+        """
+        if read_pointer(self.run.checkpoints, "latest") is None:
+            truncate_metrics(self.run.metrics_path, 0)
+            self.say("No checkpoint was saved yet: starting anew")
+            return
+        checkpoint = load_checkpoint(self.run.checkpoints, "latest")
+        tensors = dict(checkpoint.tensors)
+        torch.set_rng_state(tensors.pop(RNG))
+        self.algorithm.load_state_dict(
+            {
+                name.removeprefix(f"{ALGORITHM}."): value
+                for name, value in tensors.items()
+                if name.startswith(f"{ALGORITHM}.")
+            }
+        )
+        if self.algorithm.large_state is not None:
+            self.algorithm.large_state.load(
+                self.run.path / LARGE_STATE, checkpoint.info[LARGE_STATE]
+            )
+        self.iteration = checkpoint.info["iteration"]
+        self.earlier_seconds = checkpoint.info["wall_time"]
+        self.best_return = checkpoint.info["best_return"]
+        self.videos.plan(self._wall_time())
+        truncate_metrics(self.run.metrics_path, self.iteration)
+        self._require_work(planned_before)
+        self.say(f"Resumed after {self.algorithm.env_steps:,} steps")
+
+    def train(self) -> str:
+        """Trains; returns why it stopped. A checkpoint of the last iteration is left behind."""
+        self.run.write_config(
+            {
+                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "first_iteration": self.iteration + 1,
+                **describe_machine(self.device),
+            }
+        )
+        writer = MetricsWriter(self.run.metrics_path, self.run.tensorboard, self.iteration + 1)
+        try:
+            with self.interrupt:
+                return self._iterate(writer)
+        finally:
+            writer.close()
+
+    def conclude(self, reason: str) -> dict[str, Any] | None:
+        """Evaluates, unless a signal ended training, and draws; returns the evaluation."""
+        evaluation = None
+        if reason != "interrupted" and self.config.run.evaluation_episodes:
+            evaluation = self._evaluate()
+        self._draw()
+        return evaluation
+
+    def _require_work(self, planned_before: int) -> None:
+        """Makes sure that steps are left; the advice never shrinks the run's plan."""
+        run, done = self.config.run, self.algorithm.env_steps
+        planned, stop = run.env_steps, run.stop_at
+        if done < run.last_step:
+            return
+        if done < planned:
+            raise UsageError(
+                f"The run has finished {done} of {planned} steps, and stop-at is {stop}. To train "
+                f"on, give a --stop-at above {done}, or leave it out to train to the end."
+            )
+        more = max(2 * done, planned_before)
+        also = "" if stop is None or stop > done else ", and leave --stop-at out"
+        raise UsageError(
+            f"The run has finished {done} of {planned} planned steps. To train on, plan more: "
+            f"--env-steps {more}{also}."
+        )
+
+    def _iterate(self, writer: MetricsWriter) -> str:
+        config, algorithm = self.config.run, self.algorithm
+        row: dict[str, Any] = {}
+        pace, first = 0.0, self.iteration + 1
+        reason = "finished" if config.last_step == config.env_steps else "stop_at"
+        while algorithm.env_steps < config.last_step:
+            before, began = algorithm.env_steps, time.perf_counter()
+            metrics = algorithm.iterate()
+            seconds = time.perf_counter() - began
+            self.iteration += 1
+            steps = algorithm.env_steps - before
+            # The first iterations are slow (caches, compilation) and say nothing of the rest.
+            early = self.iteration <= first + 1
+            pace = seconds / steps if early else 0.9 * pace + 0.1 * seconds / steps
+            row = writer.write(
+                {
+                    "iteration": self.iteration,
+                    "env_steps": algorithm.env_steps,
+                    **metrics,
+                    "wall_time": self._wall_time(),
+                    "steps_per_second": steps / seconds,
+                    "peak_memory_mb": peak_memory_mb(self.device),
+                }
+            )
+            self.show(row, None if early else self._seconds_left(pace))
+            self._dump_nonfinite()
+            self.watch.look(metrics, steps)
+            if self.watch.warning:
+                self.say(self.watch.warning)
+            # After the last iteration training is done, whatever else happened meanwhile.
+            left = algorithm.env_steps < config.last_step
+            if left and (early_reason := self._reason_to_stop()):
+                reason = early_reason
+                break
+            if left and self.checkpoints.due(before, algorithm.env_steps):
+                writer.flush()
+                self._save(row)
+            if self.videos.due(before, algorithm.env_steps, self._wall_time()):
+                self._film()
+        writer.flush()
+        self._save(row)
+        return reason
+
+    def _reason_to_stop(self) -> str | None:
+        minutes = self.config.run.minutes
+        if self.interrupt.signal is not None:
+            return "interrupted"
+        if minutes is not None and self._session_seconds() >= 60 * minutes:
+            return "minutes"
+        return "hopeless" if self.watch.hopeless else None
+
+    def _session_seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def _wall_time(self) -> float:
+        return self.earlier_seconds + self._session_seconds()
+
+    def _seconds_left(self, pace: float) -> float:
+        left = (self.config.run.last_step - self.algorithm.env_steps) * pace
+        if self.config.run.minutes is not None:
+            left = min(left, 60 * self.config.run.minutes - self._session_seconds())
+        return max(left, 0.0)
+
+    def _save(self, row: dict[str, Any]) -> None:
+        mean = row.get("return")
+        better = mean is not None and (self.best_return is None or mean > self.best_return)
+        if better:
+            self.best_return = mean
+        policy, large = self.algorithm.policy, self.algorithm.large_state
+        info = {
+            "iteration": self.iteration,
+            "env_steps": self.algorithm.env_steps,
+            "wall_time": self._wall_time(),
+            "return": mean,
+            "best_return": self.best_return,
+            "task": self.config.env.task,
+            "algo": self.config.algo,
+            POLICY: policy.description(),
+            LARGE_STATE: None if large is None else large.save(self.run.path / LARGE_STATE),
+        }
+        tensors = {
+            **add_prefix(POLICY, policy.state_dict()),
+            **add_prefix(ALGORITHM, self.algorithm.state_dict()),
+            RNG: torch.get_rng_state(),
+        }
+        pointers = ("latest", "best") if better else ("latest",)
+        save_checkpoint(self.run.checkpoints, tensors, info, pointers)
+        self.checkpoints.restart()
+
+    def _film(self) -> None:
+        """Films the deterministic policy; training's randomness is left as it was."""
+        self.videos.plan(self._wall_time())
+        path = self.run.videos / f"step-{self.algorithm.env_steps:012d}.mp4"
+        with torch.random.fork_rng():
+            env = build_env(self.config, 4, seed=0, threads=self.threads)
+            steps = min(VIDEO_STEPS, env.episode_length)
+            film(self.algorithm.policy, env, path, steps, seed=0, image_size=VIDEO_TILE)
+            env.close()
+        self._draw()
+        self.say(f"Video: {path}")
+
+    def _draw(self) -> None:
+        title = self.config.title.replace("-", ", ")
+        draw_curve(self.run.metrics_path, self.run.curve, title)
+
+    def _evaluate(self) -> dict[str, Any]:
+        episodes = self.config.run.evaluation_episodes
+        self.say(f"Evaluating {episodes} episodes")
+        found = evaluate(
+            self.algorithm.policy,
+            lambda num_envs: build_env(self.config, num_envs, seed=0, threads=self.threads),
+            episodes,
+        )
+        result = {
+            "iteration": self.iteration,
+            "env_steps": self.algorithm.env_steps,
+            "wall_time": self._wall_time(),
+            "seed": EVALUATION_SEED,
+            **found.to_dict(),
+        }
+        text = json.dumps(result, indent=2) + "\n"
+        write_atomically(self.run.evaluation_path, lambda temporary: temporary.write_text(text))
+        return result
+
+    def _keep_nonfinite(self, state: dict[str, torch.Tensor]) -> None:
+        if self.nonfinite is None:  # the first of an iteration: later ones may follow from it
+            self.nonfinite = state
+
+    def _dump_nonfinite(self) -> None:
+        if self.nonfinite is None:
+            return
+        info = {
+            "task": self.config.env.task,
+            "iteration": self.iteration,
+            "seed": self.config.run.seed,
+            "environments": self.nonfinite.pop("environment").tolist(),
+        }
+        name = f"step-{self.algorithm.env_steps:012d}"
+        path = dump_nonfinite(self.run.nan_dumps, name, self.nonfinite, info)
+        self.nonfinite = None
+        self.say(f"Non-finite state saved; replay it: dva doctor --replay {path}")
