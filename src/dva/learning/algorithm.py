@@ -38,7 +38,7 @@ class LargeState(Protocol):
 class Algorithm(Protocol):
     """What a run needs of a learning algorithm, and nothing more.
 
-    `tests/examples/random_shooting.py` is one, in one file.
+    `examples/random_search.py` is one, in one file.
     """
 
     @property

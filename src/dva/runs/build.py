@@ -90,6 +90,7 @@ def build_env(
             frame_stack=env.frame_stack,
             camera=env.camera,
             image_gradient=_image_gradient(config),
+            simulator=env.simulator,
             final_observations=False,
             state_storage=env.state_storage,
             threads=threads or run.threads,

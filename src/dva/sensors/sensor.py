@@ -19,7 +19,7 @@ CAMERA_KINDS: tuple[CameraKind, ...] = ("hard", "differentiable")
 class Sensor(Protocol):
     """Reads one named tensor off the physics state, once a control step.
 
-    `tests/examples/heading_compass.py` is one, in one file.
+    `examples/heading_compass.py` is one, in one file.
     """
 
     @property

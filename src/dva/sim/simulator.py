@@ -18,7 +18,7 @@ StateStorage = Literal["full", "recompute"]
 class Simulator(Protocol):
     """Advances N copies of one robot. What it can do, it declares: nobody probes it.
 
-    `tests/contracts/test_simulator.py` shows a stranger's simulator that satisfies it.
+    `examples/mujoco_simulator.py` is one, in one file.
     """
 
     @property
