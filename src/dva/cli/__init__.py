@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, rest = arguments[0], arguments[1:]
     if "" not in sys.path:
         sys.path.append("")  # tasks of one's own lie where the command is given
-    from dva.runs.errors import UsageError, require_known
+    from dva.compute.errors import UsageError, require_known
 
     try:
         require_known("command", command, COMMANDS)

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TypeVar
 
-from dva.compute.arguments import closest_match
+from dva.compute.errors import closest_match
 
 __all__ = ["find_registered"]
 

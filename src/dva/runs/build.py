@@ -7,11 +7,11 @@ from typing import Any
 
 from dva import learning
 from dva.compute.device import resolve_device
+from dva.compute.errors import usage_errors
 from dva.compute.threads import use_threads
 from dva.envs import VectorEnv, make
 from dva.learning import Algorithm, TrainingContext
 from dva.runs.config import TrainConfig
-from dva.runs.errors import usage_errors
 
 __all__ = ["Built", "build", "build_algorithm", "build_env", "threads_of"]
 

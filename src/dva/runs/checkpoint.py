@@ -16,7 +16,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from dva.runs.errors import UsageError
+from dva.compute.errors import UsageError
 
 __all__ = ["Checkpoint", "load_checkpoint", "read_pointer", "save_checkpoint", "write_atomically"]
 

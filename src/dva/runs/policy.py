@@ -6,12 +6,12 @@ import torch
 
 from dva import learning
 from dva.compute.device import resolve_device
+from dva.compute.errors import UsageError, usage_errors
 from dva.envs import VectorEnv
 from dva.learning.state import strip_prefix
 from dva.policies import SavedPolicy
 from dva.runs.build import build_env, threads_of
 from dva.runs.checkpoint import load_checkpoint
-from dva.runs.errors import UsageError, usage_errors
 from dva.runs.evaluation import Evaluation, evaluate
 from dva.runs.run import Run
 

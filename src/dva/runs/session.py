@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
+from dva.compute.errors import UsageError
 from dva.envs import VectorEnv
 from dva.learning import Algorithm
 from dva.learning.state import add_prefix
 from dva.runs.build import build_env
 from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint, write_atomically
 from dva.runs.curve import draw_curve
-from dva.runs.errors import UsageError
 from dva.runs.evaluation import EVALUATION_SEED, evaluate, film
 from dva.runs.health import LearningWatch
 from dva.runs.interrupt import Interrupt

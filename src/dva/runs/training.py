@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from dva.compute.errors import UsageError
 from dva.runs.build import build_algorithm, build_env, threads_of
 from dva.runs.config import TrainConfig
-from dva.runs.errors import UsageError
 from dva.runs.resume import continued_config, require_continuable
 from dva.runs.run import Run
 from dva.runs.session import Session

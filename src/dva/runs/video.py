@@ -6,7 +6,7 @@ from types import TracebackType
 import numpy as np
 import torch
 
-from dva.runs.errors import UsageError
+from dva.compute.errors import UsageError
 
 __all__ = ["VideoWriter", "tile"]
 

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["UsageError", "require_known", "usage_errors"]
+__all__ = ["UsageError", "closest_match", "require_known", "usage_errors"]
 
 
 class UsageError(ValueError):
@@ -26,9 +26,14 @@ def require_known(kind: str, name: str, allowed: Iterable[str]) -> str:
     names = sorted(allowed)
     if name in names:
         return name
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = closest_match(name, names)
     raise UsageError(f"Unknown {kind} {name!r}.{hint} Allowed: {', '.join(names)}.")
+
+
+def closest_match(name: str, allowed: Iterable[str]) -> str:
+    """Suggests what a mistyped name may have meant: " Did you mean 'x'?", or nothing."""
+    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 @contextmanager
