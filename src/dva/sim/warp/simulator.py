@@ -1,5 +1,6 @@
 """Steps many environments at once, differentiably, from torch."""
 
+import os
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -19,7 +20,13 @@ from dva.sim.simulator import SimulatorRequest, StateStorage
 from dva.sim.state import State
 from dva.sim.warp.kernels import build_kernels
 from dva.sim.warp.schedule import backward_program, forward_program, pose_program
-from dva.sim.warp.workspace import StepSize, Workspace, model_arguments, origin_map
+from dva.sim.warp.workspace import (
+    StepSize,
+    Workspace,
+    model_arguments,
+    origin_map,
+    workspace_bytes,
+)
 
 __all__ = ["WarpSimulator"]
 
@@ -84,6 +91,7 @@ class WarpSimulator:
         start_warp()
         self.step_size = StepSize(control_dt, substeps, mass_matrix_interval or substeps)
         self.state_storage, self.capture = state_storage, capture
+        self._require_memory()
         threads = 1 if self.device.type == "cuda" else (threads or torch.get_num_threads())
         self._shards = [_Shard(self, envs) for envs in split_environments(num_envs, threads)]
         self.threads = len(self._shards)
@@ -92,6 +100,19 @@ class WarpSimulator:
         self._origin_directions = torch.tensor(directions, dtype=dtype, device=self.device)
         self._body_link = torch.tensor(model.body_link, dtype=torch.long, device=self.device)
         self._body_frame = torch.tensor(model.body_frame, dtype=dtype, device=self.device)
+
+    def _require_memory(self) -> None:
+        """Refuses what cannot fit: the system ends a process that asks for more than there is."""
+        if self.device.type == "cuda":
+            return  # an allocation that fails there says so
+        needed = self.num_envs * workspace_bytes(self.model, self.step_size, self.dtype)
+        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > installed:
+            raise ValueError(
+                f"num_envs is {self.num_envs:,}; one step of {self.model.path.name} then takes "
+                f"{needed / 2**30:,.0f} GiB, and this machine has {installed / 2**30:,.0f}. Use "
+                f"fewer than {self.num_envs * installed // needed:,}."
+            )
 
     @classmethod
     def build(cls, request: SimulatorRequest) -> "WarpSimulator":

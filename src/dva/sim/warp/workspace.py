@@ -10,7 +10,7 @@ import warp as wp
 
 from dva.sim.model import FREE, PRISMATIC, Model
 
-__all__ = ["StepSize", "Workspace", "model_arguments", "origin_map"]
+__all__ = ["StepSize", "Workspace", "model_arguments", "origin_map", "workspace_bytes"]
 
 _ALIGNMENT = 64
 """bytes; arrays in a block start at cache lines."""
@@ -119,6 +119,15 @@ def _layout(model: Model, step: StepSize, real: Any, n: int) -> dict[str, tuple[
     layout["sub_com"] = (vec3, (n, g, links))
     matrices = ("mass_matrix", "factor", "inverse")
     return layout | {name: (real, (n, g, dofs, dofs)) for name in matrices}
+
+
+def workspace_bytes(model: Model, step: StepSize, dtype: torch.dtype) -> int:
+    """Counts the bytes that one environment takes in a `Workspace`."""
+    layout = _layout(model, step, wp.dtype_from_torch(dtype), 1)
+    numbers = sum(
+        math.prod((*shape, *getattr(element, "_shape_", ()))) for element, shape in layout.values()
+    )
+    return numbers * dtype.itemsize
 
 
 class Workspace:
