@@ -20,9 +20,9 @@ from dva.compute.warp_runtime import start_warp
 from dva.sensors.caster.renderer import CasterRenderer
 from dva.sensors.mujoco.renderer import MujocoRenderer
 from dva.sensors.rendering import Renderer, Setup
-from dva.sensors.scene import Scene, View, compose_scene
+from dva.sensors.scene import Scene, View, compile_scene
 from dva.sensors.shapes import unsupported_geoms
-from dva.sim import Model
+from dva.sim import Skeleton
 
 __all__ = ["OUTPUTS", "RENDERERS", "Camera", "RendererName"]
 
@@ -61,7 +61,7 @@ class Camera:
 
     def __init__(
         self,
-        model: Model,
+        model: Skeleton,
         view: View,
         scene: Scene,
         num_envs: int,
@@ -91,7 +91,7 @@ class Camera:
             model,
             view,
             scene,
-            compose_scene(model.path, view, scene).compile(),
+            compile_scene(model.path, view, scene),
             self.image_size,
             self.outputs,
             samples,

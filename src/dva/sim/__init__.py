@@ -10,7 +10,9 @@ are computed.
 
 from dva.sim.coordinates import to_mujoco
 from dva.sim.mjcf.importer import load_model
-from dva.sim.model import FREE, PRISMATIC, REVOLUTE, Model
+from dva.sim.mjcf.skeleton import read_skeleton
+from dva.sim.model import FREE, PRISMATIC, REVOLUTE, Model, Skeleton
+from dva.sim.stability import stable_substeps
 from dva.sim.warp.poses import LinkPoses
 from dva.sim.warp.simulator import StateStorage, WarpSimulator
 
@@ -20,8 +22,11 @@ __all__ = [
     "Model",
     "PRISMATIC",
     "REVOLUTE",
+    "Skeleton",
     "StateStorage",
     "WarpSimulator",
     "load_model",
+    "read_skeleton",
+    "stable_substeps",
     "to_mujoco",
 ]
