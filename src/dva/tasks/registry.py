@@ -95,6 +95,11 @@ def _import_module_of(name: str, module: str) -> None:
             f"Task {name!r} asks for the module {module!r}, which cannot be imported: {error}."
             f"{hint}"
         ) from error
+    except Exception as error:  # the module is the user's, and so is whatever goes wrong in it
+        text = " ".join(str(error).split())
+        raise ValueError(
+            f"Task {name!r}: importing {module!r} fails with {type(error).__name__}: {text}"
+        ) from error
 
 
 def names() -> list[str]:

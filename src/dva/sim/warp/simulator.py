@@ -1,5 +1,6 @@
 """Steps many environments at once, differentiably, from torch."""
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from dva.compute.threads import run_side_by_side, split_environments
 from dva.compute.warp_runtime import start_warp
 from dva.sim.model import Model
 from dva.sim.quaternions import multiply, rotate
+from dva.sim.stability import stable_substeps
 from dva.sim.warp.kernels import build_kernels
 from dva.sim.warp.schedule import backward_program, forward_program, pose_program
 from dva.sim.warp.workspace import StepSize, Workspace, model_arguments, origin_map
@@ -64,7 +66,10 @@ class WarpSimulator:
                 its kernels one by one; the results are the same.
 
         Raises:
-            ValueError: a number is out of range.
+            ValueError: a number is out of range, or the robot's mass matrix is singular.
+
+        Warns:
+            UserWarning: `substeps` is below what `stable_substeps` computes.
         """
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}; at least 1 is needed.")
@@ -78,6 +83,14 @@ class WarpSimulator:
         self.device = indexed_device(device)
         start_warp()
         self.step_size = StepSize(control_dt, substeps, mass_matrix_interval or substeps)
+        needed = stable_substeps(model, control_dt)
+        if substeps < needed:
+            warnings.warn(
+                f"{model.path.name}: substeps is {substeps}, but {needed} are needed for a stable "
+                f"control step of {control_dt:.4g} s: raise substeps, or lower the damping, "
+                "friction slope or stiffness that asks for them.",
+                stacklevel=2,
+            )
         self.state_storage, self.capture = state_storage, capture
         threads = 1 if self.device.type == "cuda" else (threads or torch.get_num_threads())
         self._shards = [_Shard(self, envs) for envs in split_environments(num_envs, threads)]
