@@ -1,5 +1,6 @@
 """The checks pass here, and a failing part is named with advice."""
 
+import sys
 from pathlib import Path
 
 import gymnasium
@@ -66,9 +67,10 @@ def in_folder(tmp_path, monkeypatch):
     known, ids = dict(registry._TASKS), dict(gymnasium.registry)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    for changed, kept in ((registry._TASKS, known), (gymnasium.registry, ids)):
-        changed.clear()
-        changed.update(kept)
+    registry._TASKS.clear()
+    registry._TASKS.update(known)
+    gymnasium.registry.clear()
+    gymnasium.registry.update(ids)
 
 
 CARTPOLE = robots.mjcf_path("cartpole").read_text()
@@ -92,12 +94,13 @@ def test_too_few_substeps_are_a_failed_check(in_folder):
 @pytest.mark.parametrize(
     ("robot", "changes", "message"),
     [
-        (CARTPOLE.replace('gear="1000"', 'gear="nan"'), {}, 'motor \'slide\' has gear="nan"'),
+        (CARTPOLE.replace('gear="1000"', 'gear="nan"'), {}, "motor 'slide' has gear=\"nan\""),
         ("<mujoco><worldbody>", {}, "MuJoCo cannot compile"),
         ("", {}, "MuJoCo cannot compile"),
         (CARTPOLE, {"robot": "'nowhere.xml'"}, "There is no robot file 'nowhere.xml'"),
         (CARTPOLE, {"robot": "'hopper'"}, "Change start"),
         (CARTPOLE, {"start": "None"}, "TypeError"),
+        (CARTPOLE, {"reward": "None"}, "TypeError"),
         (CARTPOLE, {"inertia": "1 / 0"}, "fails with ZeroDivisionError"),
         (CARTPOLE, {"inertia": "'guessed'"}, "allowed: physical, published"),
     ],
@@ -108,6 +111,13 @@ def test_a_task_that_cannot_be_built_is_one_line(in_folder, capsys, robot, chang
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ") and message in captured.err
     assert captured.err.count("\n") == 1 and captured.out == ""
+
+
+def test_a_broken_installation_is_no_traceback(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dva.runs.doctor", None)  # importing it fails
+    assert main(["doctor"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("failed  installation: ") and lines[-1] == "Failed: installation"
 
 
 def test_replay_names_what_was_bad_before_and_what_became_bad(tmp_path):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from dva import robots
+from dva import robots, tasks
 from dva.sensors import Camera, Scene, View
 from dva.sim import LinkPoses, Model, Skeleton, load_model, read_skeleton, to_mujoco
+from dva.tasks import locomotion
 
 from .robots import write_crawler
 
@@ -74,10 +75,7 @@ def test_cameras_need_no_more(stranger):
     assert camera.render(start)["rgb"].float().std() > 0
 
 
-def test_the_tasks_read_a_skeleton_alone(monkeypatch):
-    from dva import tasks
-    from dva.tasks import locomotion
-
+def test_the_tasks_read_a_skeleton_alone():
     assert type(locomotion._robot(tasks.get("ant").mjcf)) is Skeleton
 
 

@@ -9,7 +9,7 @@ import torch
 
 from dva import tasks
 from dva.sim import Model, WarpSimulator, load_model, stable_substeps
-from dva.sim.mass import Pose
+from dva.sim.mass import InitialPose
 
 from .robots import rollout, write_crawler
 
@@ -33,9 +33,7 @@ BODIES = {
     "friction of a ball": SLED.format(
         height=0.0995, shape="sphere", mass=0.5, material="10000 0 2000 0.8"
     ),
-    "friction of a box": SLED.format(
-        height=0.099, shape="box", mass=1, material="2000 0 2000 0.8"
-    ),
+    "friction of a box": SLED.format(height=0.099, shape="box", mass=1, material="2000 0 2000 0.8"),
 }
 """Small robots, each with one source of instability."""
 
@@ -132,7 +130,7 @@ def test_a_singular_mass_matrix_is_named(tmp_path):
 def test_jacobians_are_derivatives_of_places(tmp_path):
     """Of hinges and slides; the mass matrix of free joints is checked against the kernels'."""
     model = load_model(write_crawler(tmp_path))
-    pose = Pose(model)
+    pose = InitialPose(model)
     matrix = pose.mass_matrix(model.dof_armature)
     sim = WarpSimulator(model, 1, dtype=torch.float64, control_dt=1e-7, substeps=1, threads=1)
     high = torch.tensor(model.initial_q)[None]

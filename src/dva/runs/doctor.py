@@ -48,7 +48,7 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
 
     Raises:
         UsageError: there is no such task or device, the task's module cannot be imported, or its
-            robot or its start cannot be built.
+            robot or its functions fail.
     """
     require_task(task)
     device = resolve_device(device)
@@ -105,7 +105,7 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
 
 
 def _require_buildable(task: str) -> None:
-    """Builds a task's robot and start, without a simulation: what fails here is not installation.
+    """Tries a task's robot and functions, without a simulation: what fails here is the task's.
 
     Raises:
         UsageError: that fails, whatever the reason; the text is one line.
@@ -113,7 +113,11 @@ def _require_buildable(task: str) -> None:
     description = tasks.get(task)
     try:
         model = load_model(description.mjcf, inertia=description.inertia)
-        check_task(description, model, torch.device("cpu"))
+        cpu = torch.device("cpu")
+        check_task(description, model, cpu)
+        joint_q, joint_qd = description.start(1, torch.Generator(cpu), cpu)
+        description.reward(joint_q, joint_qd, torch.zeros(1, model.num_actions))
+        description.terminated(joint_q, joint_qd)
         stable_substeps(model, description.control_dt)
     except Exception as error:  # the task's code and its robot are the user's
         raise UsageError(f"Task {task!r} cannot be built: {_one_line(error)}") from error

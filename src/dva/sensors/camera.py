@@ -41,7 +41,7 @@ class Camera:
     bit, whatever the environment's index, the number of environments or the number of threads.
 
     Args:
-        model: the robot; its MJCF file is rendered.
+        model: the robot, of which a `Skeleton` is enough; its MJCF file is rendered.
         view: where the camera stands.
         scene: what surrounds the robot.
         num_envs: number of environments N.

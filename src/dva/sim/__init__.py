@@ -2,10 +2,10 @@
 
 Enters: a robot file, then states and actions as torch tensors. Leaves: the states after a control
 step, with gradients through autograd where the simulator is differentiable. `Simulator` is the
-contract, `State` what it advances; `WarpSimulator` is ours: penalty contact with a ground plane,
-joint springs, damping, limits and armature in generalized coordinates, as Warp kernels that run on
-CPU and CUDA. Change its equations in `warp.kernels`; nothing outside this room depends on how they
-are computed.
+contract, `State` what it advances; `Skeleton` is what robots of all simulators share, `Model` adds
+what ours needs. `WarpSimulator` is ours: penalty contact with a ground plane, joint springs,
+damping, limits and armature in generalized coordinates, as Warp kernels that run on CPU and CUDA.
+Change its equations in `warp.kernels`; nothing outside this room depends on how they are computed.
 """
 
 from dva.sim.coordinates import to_mujoco

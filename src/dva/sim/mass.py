@@ -1,4 +1,4 @@
-"""A robot in one pose, in plain numpy: Jacobians and the mass matrix.
+"""A robot in its initial pose, in plain numpy: Jacobians and the mass matrix.
 
 For questions about a robot that are asked once; the kernels compute the same for all environments.
 """
@@ -9,10 +9,10 @@ import numpy as np
 
 from dva.sim.model import FREE, REVOLUTE, Model
 
-__all__ = ["Pose"]
+__all__ = ["InitialPose"]
 
 
-class Pose:
+class InitialPose:
     """A robot in its initial pose; world axes, dofs as in `joint_qd`.
 
     Attributes:

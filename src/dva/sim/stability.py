@@ -1,15 +1,18 @@
 """How many substeps a robot needs, from its masses, springs, dampers and contacts.
 
-A substep of h seconds of semi-implicit Euler, linearised, is
+Linearised, a substep of h seconds of semi-implicit Euler, from x to `next`, is
 
-    M (x'' - 2 x' + x) + h D (x' - x) + h^2 K x' = 0
+    M (next - 2 x + last) + h D (x - last) + h^2 K x = 0
 
 with mass matrix M, damping D and stiffness K, all symmetric. Let m, d, k be their products with a
-mode of that equation from both sides: m z^2 - (2 m - h d - h^2 k) z + m - h d has roots within the
-unit circle exactly if 2 h d + h^2 k < 4 m. So the robot is stable if the largest eigenvalue of
-M^-1 (2 h D + h^2 K) is below 4. For a spring alone that is h sqrt(k / m) < 2, for a damper alone
-h d / m < 2. Beyond it rounding errors grow in each substep, and gradients with them: where the cap
-of friction still holds the state, the gradient grows to 1e35 within a few control steps.
+mode of this equation from both sides. The growth z of the mode solves
+
+    m z^2 - (2 m - h d - h^2 k) z + m - h d = 0
+
+whose roots lie within the unit circle exactly if 2 h d + h^2 k < 4 m. So the robot is stable if the
+largest eigenvalue of M^-1 (2 h D + h^2 K) is below 4. For a spring alone that is h sqrt(k / m) < 2,
+for a damper alone h d / m < 2. Beyond it every substep multiplies rounding errors, and gradients
+with them; where the cap of friction still holds the state, the gradient grows all the same.
 """
 
 import math
@@ -17,15 +20,19 @@ from itertools import product
 
 import numpy as np
 
-from dva.sim.mass import Pose
+from dva.sim.mass import InitialPose
 from dva.sim.model import Model
 
 __all__ = ["stable_substeps"]
 
 SAFETY = 0.9
-"""Share of the stable step that is used: the mass matrix is kept for a while, and other poses have
-other effective masses. On robots with one source of instability each, the state explodes within 2%
-of the computed step."""
+"""Share of the stable eigenvalue that is used; the rest is for poses other than the initial one.
+
+Small robots with one source of instability keep bounded gradients 1% below the computed step and
+lose them 1% above it. In 240 states of random play of each robot of the package, with the contacts
+that touch there, the eigenvalue is at most that of the initial pose times 0.96, 0.96, 0.96 and 1.01
+for those that need most (humanoid, anymal, cheetah, ant), and times 1.4 for the hopper, which has
+six times the substeps that it needs."""
 
 _SIDES = tuple(np.array(side) / np.linalg.norm(side) for side in product((-1, 0, 1), repeat=3)
                if any(side))  # fmt: skip
@@ -51,7 +58,7 @@ def stable_substeps(model: Model, control_dt: float) -> int:
     Raises:
         ValueError: the mass matrix is singular in the initial pose.
     """
-    pose = Pose(model)
+    pose = InitialPose(model)
     try:
         whiten = np.linalg.inv(np.linalg.cholesky(pose.mass_matrix(model.dof_armature)))
     except np.linalg.LinAlgError as error:
@@ -107,7 +114,7 @@ def _touching(model: Model) -> list[tuple[tuple[int, ...], np.ndarray]]:
 
 
 def _contact(
-    model: Model, pose: Pose, whiten: np.ndarray, index: int, side: np.ndarray
+    model: Model, pose: InitialPose, whiten: np.ndarray, index: int, side: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gives damping and stiffness (nd, nd) of a contact point on the ground."""
     link = int(model.contact_link[index])

@@ -14,7 +14,7 @@ import torch
 
 from dva import robots
 from dva.sensors import Scene, View
-from dva.sim import Model
+from dva.sim import Skeleton
 
 __all__ = ["Task", "check_task", "constant", "uniform"]
 
@@ -135,7 +135,7 @@ def _folders(kind: type[Task]) -> list[Path]:
     return [Path(file).absolute().parent for file in files if file]
 
 
-def check_task(task: Task, model: Model, device: torch.device) -> int:
+def check_task(task: Task, model: Skeleton, device: torch.device) -> int:
     """Compares a task's start with its robot.
 
     Args:

@@ -43,7 +43,7 @@ class DifferentiableCamera:
     Nothing but the joint positions is kept for the backward pass, which draws the picture again.
 
     Args:
-        model: the robot; its MJCF file is rendered.
+        model: the robot, of which a `Skeleton` is enough; its MJCF file is rendered.
         view: where the camera stands.
         scene: what surrounds the robot.
         num_envs: number of environments N.

@@ -15,7 +15,7 @@ from typing import Any
 
 import mujoco
 
-__all__ = ["compile_mjcf", "compile_spec", "mujoco_warnings", "read_spec"]
+__all__ = ["compile_mjcf", "compile_spec", "mujoco_warnings", "one_line", "read_spec"]
 
 _ERRORS = (ValueError, TypeError, mujoco.FatalError, mujoco.UnexpectedError)
 """What MuJoCo raises about a file."""

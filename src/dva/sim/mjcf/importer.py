@@ -9,6 +9,7 @@ and `<geom user="ke kd kf mu">`.
 # (MuJoCo's bindings are compiled and come without types.)
 
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -57,12 +58,12 @@ def load_model(path: str | Path, inertia: str = "physical") -> Model:
     published = read_inertias(path, compiled) if inertia == "published" else {}
     skeleton = build_skeleton(compiled, path, published)
     _refuse_massless(skeleton)
-    return Model(
+    fields: dict[str, Any] = {
         **vars(skeleton),
-        gravity=compiled.opt.gravity.copy(),
         **_dof_parameters(compiled, skeleton),
         **_contacts(compiled, skeleton),
-    )
+    }
+    return Model(gravity=compiled.opt.gravity.copy(), **fields)
 
 
 def _refuse_unsupported(m: mujoco.MjModel, path: Path) -> None:
@@ -99,9 +100,7 @@ def _contacts(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, np.ndarray]:
         link = int(skeleton.body_link[body])
         if m.geom_contype[geom] == 0 or link < 0:
             continue
-        frame = compose(
-            from_xyzw(skeleton.body_frame[body]), (m.geom_pos[geom], m.geom_quat[geom])
-        )
+        frame = compose(from_xyzw(skeleton.body_frame[body]), (m.geom_pos[geom], m.geom_quat[geom]))
         local, radius = _touching_points(m, geom, skeleton.path)
         for point in local:
             links.append(link)

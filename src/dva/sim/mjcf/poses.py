@@ -6,7 +6,16 @@
 import mujoco
 import numpy as np
 
-__all__ = ["IDENTITY", "Pose", "axis_quaternion", "compose", "from_xyzw", "matrix", "rotate", "xyzw"]
+__all__ = [
+    "IDENTITY",
+    "Pose",
+    "axis_quaternion",
+    "compose",
+    "from_xyzw",
+    "matrix",
+    "rotate",
+    "xyzw",
+]
 
 Pose = tuple[np.ndarray, np.ndarray]
 """Position (3,) and quaternion (w, x, y, z)."""
