@@ -81,6 +81,7 @@ def test_a_task_of_ones_own_is_checked(in_folder):
     assert [check for check in doctor.check_installation(task, "cpu") if not check.ok] == []
 
 
+@pytest.mark.filterwarnings("ignore:.*substeps is")
 def test_too_few_substeps_are_a_failed_check(in_folder):
     stiff = CARTPOLE.replace('range="-1000 1000" armature', 'damping="500" armature')
     task = own_task(in_folder, stiff)

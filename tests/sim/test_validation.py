@@ -72,7 +72,7 @@ def replace(element: str, attribute: str, index: int, value: str) -> str:
     )
     left = ROBOT.index(f' {attribute}="', start) + len(attribute) + 3
     right = ROBOT.index('"', left)
-    words: list[str] = ROBOT[left:right].split()
+    words = [str(word) for word in ROBOT[left:right].split()]
     words[index] = value
     return ROBOT[:left] + " ".join(words) + ROBOT[right:]
 
