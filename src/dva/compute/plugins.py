@@ -54,3 +54,9 @@ def _import(kind: str, name: str, module: str) -> None:
             f"The {kind} {name!r} asks for the module {module!r}, which cannot be imported: "
             f"{error}.{hint}"
         ) from error
+    except Exception as error:  # the module is the user's, and so is whatever goes wrong in it
+        text = " ".join(str(error).split())
+        raise ValueError(
+            f"The {kind} {name!r} is in {module!r}, whose import fails with "
+            f"{type(error).__name__}: {text}"
+        ) from error

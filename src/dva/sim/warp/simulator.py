@@ -1,6 +1,7 @@
 """Steps many environments at once, differentiably, from torch."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -17,6 +18,7 @@ from dva.sim.mjcf.importer import load_model
 from dva.sim.model import Model
 from dva.sim.quaternions import multiply, rotate
 from dva.sim.simulator import SimulatorRequest, StateStorage
+from dva.sim.stability import stable_substeps
 from dva.sim.state import State
 from dva.sim.warp.kernels import build_kernels
 from dva.sim.warp.schedule import backward_program, forward_program, pose_program
@@ -76,7 +78,10 @@ class WarpSimulator:
                 its kernels one by one; the results are the same.
 
         Raises:
-            ValueError: a number is out of range.
+            ValueError: a number is out of range, or the robot's mass matrix is singular.
+
+        Warns:
+            UserWarning: `substeps` is below what `stable_substeps` computes.
         """
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}; at least 1 is needed.")
@@ -90,6 +95,14 @@ class WarpSimulator:
         self.device = indexed_device(device)
         start_warp()
         self.step_size = StepSize(control_dt, substeps, mass_matrix_interval or substeps)
+        needed = stable_substeps(model, control_dt)
+        if substeps < needed:
+            warnings.warn(
+                f"{model.path.name}: substeps is {substeps}, but {needed} are needed for a stable "
+                f"control step of {control_dt:.4g} s: raise substeps, or lower the damping, "
+                "friction slope or stiffness that asks for them.",
+                stacklevel=2,
+            )
         self.state_storage, self.capture = state_storage, capture
         self._require_memory()
         threads = 1 if self.device.type == "cuda" else (threads or torch.get_num_threads())
