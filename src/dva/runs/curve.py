@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dva.runs.checkpoint import write_atomically
+from dva.runs.files import write_atomically
 from dva.runs.metrics import read_metrics
 
 __all__ = ["draw_curve"]

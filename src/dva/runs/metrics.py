@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dva.runs.checkpoint import write_atomically
+from dva.runs.files import write_atomically
 
 __all__ = ["MetricsWriter", "is_timing", "peak_memory_mb", "read_metrics", "truncate_metrics"]
 

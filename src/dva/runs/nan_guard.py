@@ -10,8 +10,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from dva.runs.checkpoint import write_atomically
 from dva.runs.errors import UsageError
+from dva.runs.files import write_atomically
 
 __all__ = ["Replay", "dump_nonfinite", "replay", "watch_nonfinite"]
 

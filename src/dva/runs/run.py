@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from dva.runs.checkpoint import write_atomically
 from dva.runs.config import TrainConfig, config_from_dict, config_to_dict
 from dva.runs.errors import UsageError
+from dva.runs.files import write_atomically
 from dva.runs.metrics import read_metrics
 
 __all__ = ["Run"]

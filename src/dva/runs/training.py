@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint, write_atomically
+from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint
 from dva.runs.config import TrainConfig, resolve_device
 from dva.runs.curve import draw_curve
 from dva.runs.errors import UsageError
 from dva.runs.evaluation import EVALUATION_SEED, evaluate, make_env, record
+from dva.runs.files import write_atomically
 from dva.runs.interrupt import Interrupt
 from dva.runs.machine import describe_machine
 from dva.runs.metrics import MetricsWriter, peak_memory_mb, truncate_metrics
