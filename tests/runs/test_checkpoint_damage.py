@@ -240,6 +240,15 @@ def test_a_lost_latest_pointer_is_not_taken_for_a_new_run(pristine: Path, tmp_pa
     assert load_checkpoint(folder).info["iteration"] == 1  # as a kill in the first save leaves it
 
 
+def test_saving_beside_a_damaged_pointer_loses_nothing(pristine: Path, tmp_path: Path):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(pristine, folder)
+    (folder / "best.json").write_text("{")
+    save_checkpoint(folder, TENSORS, {**INFO, "env_steps": 48})
+    assert load(folder).info["env_steps"] == 48
+    assert (folder / f"{STEP_1}.safetensors").is_file()  # it may be the best one
+
+
 def test_a_checkpoint_of_the_former_format_is_refused(tmp_path: Path):
     safetensors.torch.save_file(TENSORS, tmp_path / "iteration-000002.safetensors")
     (tmp_path / "iteration-000002.json").write_text(json.dumps({"format": 1, **INFO}))

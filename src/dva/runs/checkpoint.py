@@ -37,9 +37,7 @@ POINTERS = ("latest", "best")
 _OPTIONAL = {"wall_time": 0.0, "return": None, "best_return": None}
 """Entries of an info file that a caller may leave out, and what is written then."""
 _STEM = re.compile(r"step-\d{12,}(-\d+)?", re.ASCII)
-_FORMER_OPTIONAL = {"wall_time": 0.0, "return": None, "best_return": None}
-"""Entries of an info file that a caller may leave out, and what is written then."""
-_STEM = re.compile(r"iteration-\d+", re.ASCII)
+_FORMER_STEM = re.compile(r"iteration-\d+", re.ASCII)
 """Names of format 1, whose pointers did not say their format."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -141,7 +139,7 @@ def _is_named(folder: Path, stem: str) -> bool:
     for pointer in POINTERS:
         try:
             value = _read_pointer_file(folder / f"{pointer}.json")
-        except UsageError:
+        except (_Damaged, UsageError):
             return True
         if value is not None and value["checkpoint"] == stem:
             return True
@@ -346,8 +344,8 @@ def _require_format(path: Path, version: object) -> None:
         raise _Damaged(path, f'"format" is {version!r:.40}, not a number')
     if version != FORMAT:
         raise UsageError(
-            f"{path} belongs to a checkpoint of format {version!r:.40}; this version of dva reads format "
-            f"{FORMAT}. Use the version of dva named in the run's config.yaml, or train anew."
+            f"{path} belongs to a checkpoint of format {version!r:.40}; this version of dva reads "
+            f"format {FORMAT}. Use the version of dva named in the run's config.yaml, or train anew."
         )
 
 
