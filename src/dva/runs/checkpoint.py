@@ -10,6 +10,7 @@ the damaged one.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -164,7 +165,8 @@ def _digest(path: Path) -> str:
 def _as_os_error(error: safetensors.SafetensorError) -> OSError:
     """Finds the system's error number in the text of an error of safetensors ("os error 28")."""
     found = re.search(r"os error (\d+)", str(error))
-    return OSError(int(found.group(1)) if found else 0, one_line(error))
+    number = int(found.group(1)) if found else 0
+    return OSError(number, os.strerror(number) if number else one_line(error))
 
 
 # ---------------------------------------------------------------------- reading
@@ -345,7 +347,8 @@ def _require_format(path: Path, version: object) -> None:
     if version != FORMAT:
         raise UsageError(
             f"{path} belongs to a checkpoint of format {version!r:.40}; this version of dva reads "
-            f"format {FORMAT}. Use the version of dva named in the run's config.yaml, or train anew."
+            f"format {FORMAT}. Use the version of dva that the run's config.yaml names, or train "
+            "anew."
         )
 
 

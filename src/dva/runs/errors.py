@@ -95,7 +95,7 @@ def explain_value_errors() -> Iterator[None]:
         module = "" if traceback is None else traceback.tb_frame.f_globals.get("__name__", "")
         if not f"{module}.".startswith("dva."):
             raise
-        raise UsageError(one_line(error)) from error
+        raise UsageError(f"{one_line(error)}.") from error
 
 
 def one_line(text: object) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dva.runs.config import TrainConfig, require_task, resolve_device
-from dva.runs.errors import UsageError
+from dva.runs.errors import UsageError, explain_value_errors
 from dva.runs.video import VideoWriter, tile
 
 __all__ = [
@@ -72,27 +72,29 @@ def make_env(
         threads: CPU threads; none: what `config` asks for.
 
     Raises:
-        UsageError: this machine has no such device.
+        UsageError: this machine has no such device, or a value of the configuration or the robot's
+            file is not allowed.
     """
     from dva import envs
     from dva.learning import ALGORITHMS
 
     learner = config.learner
-    return envs.make(
-        config.task,
-        num_envs=num_envs,
-        device=resolve_device(device or config.device),
-        seed=seed,
-        image_size=learner.image_size,
-        frame_stack=learner.frame_stack,
-        pixels=learner.pixels,
-        final_pixels=False,
-        threads=threads or config.threads,
-        capture=config.cuda_graphs,
-        state_storage=config.state_storage,
-        camera=learner.camera,
-        pixel_gradient=learner.pixels and ALGORITHMS[config.algo].learner_class.pixel_gradient,
-    )
+    with explain_value_errors():
+        return envs.make(
+            config.task,
+            num_envs=num_envs,
+            device=resolve_device(device or config.device),
+            seed=seed,
+            image_size=learner.image_size,
+            frame_stack=learner.frame_stack,
+            pixels=learner.pixels,
+            final_pixels=False,
+            threads=threads or config.threads,
+            capture=config.cuda_graphs,
+            state_storage=config.state_storage,
+            camera=learner.camera,
+            pixel_gradient=learner.pixels and ALGORITHMS[config.algo].learner_class.pixel_gradient,
+        )
 
 
 @torch.no_grad()
@@ -247,7 +249,8 @@ def film_agent(
     require_task(task)
     if steps < 1:
         raise UsageError(f"steps is {steps}; it must be 1 or more.")
-    env = envs.make(task, num_envs=VIDEO_ENVS, device=resolve_device(device), pixels=False)
+    with explain_value_errors():
+        env = envs.make(task, num_envs=VIDEO_ENVS, device=resolve_device(device), pixels=False)
     policy = zero_policy(env.action_size) if zero else random_policy(env.action_size, seed)
     mean = record(policy, env, path, steps, seed)
     env.close()

@@ -1,5 +1,6 @@
 """Files that are whole or absent, whatever ends the process while it writes them."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -25,7 +26,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             _flush(temporary)
             os.replace(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it has been renamed, or was never made
+                temporary.unlink()
         _flush(path.parent)
 
 

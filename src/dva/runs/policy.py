@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from dva.runs.checkpoint import load_checkpoint
+from dva.runs.checkpoint import check_layout, load_checkpoint
 from dva.runs.evaluation import Evaluation, Policy, evaluate, make_env
 from dva.runs.run import Run
 from dva.runs.threads import lanes
@@ -35,13 +35,16 @@ def load_policy(
     from dva.learning import ALGORITHMS
 
     run = run if isinstance(run, Run) else Run.open(run)
-    state = load_checkpoint(run.checkpoints, checkpoint).tensors
+    stored = load_checkpoint(run.checkpoints, checkpoint)
     # The learner reads the sizes of its networks off an environment; one robot is enough.
     env = make_env(run.config, 1, device)
     learner_config = dataclasses.replace(run.config.learner, num_envs=1)
     learner = ALGORITHMS[run.config.algo].learner_class(
         env, learner_config, seed=0, threads=threads
     )
+    expected = learner.policy_state()
+    state = {name: value for name, value in stored.tensors.items() if name in expected}
+    check_layout(stored.path, state, expected)
     learner.load_policy_state(state)
     env.close()
     return learner.act

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint
+from dva.runs.checkpoint import check_layout, load_checkpoint, read_pointer, save_checkpoint
 from dva.runs.config import TrainConfig, resolve_device
 from dva.runs.curve import draw_curve
-from dva.runs.errors import UsageError
+from dva.runs.errors import UsageError, explain_value_errors
 from dva.runs.evaluation import EVALUATION_SEED, evaluate, make_env, record
+from dva.runs.extras import dispensable
 from dva.runs.files import write_atomically
 from dva.runs.interrupt import Interrupt
 from dva.runs.machine import describe_machine
@@ -126,9 +127,10 @@ class _Session:
     def __init__(
         self, config: TrainConfig, report: Report, started: float, threads: int | None
     ) -> None:
-        self.config, self.report, self.started = config, report, started
+        self.config, self.started = config, started
         self.threads = threads
         self.interrupt = Interrupt()
+        self.report = self.interrupt.guarded(report)
         self.earlier_seconds = 0.0
         self.last_save = started
         self.next_video = FIRST_VIDEO_SECONDS
@@ -162,7 +164,8 @@ class _Session:
         evaluation = None
         if reason != "interrupted" and self.config.evaluation_episodes:
             evaluation = self._evaluate()
-        self._draw()
+        with dispensable("The curve", self._say):
+            self._draw()
         self.env.close()
         signal = self.interrupt.signal if reason == "interrupted" else None
         return Outcome(self.run, reason, signal, evaluation)
@@ -176,13 +179,14 @@ class _Session:
         if config.nan_guard:
             watch_nonfinite(self.env, self._keep_nonfinite)
         entry = ALGORITHMS[config.algo]
-        self.learner = entry.learner_class(
-            self.env,
-            learner,
-            seed=config.seed,
-            threads=self.threads,
-            cuda_graphs=config.cuda_graphs,
-        )
+        with explain_value_errors():
+            self.learner = entry.learner_class(
+                self.env,
+                learner,
+                seed=config.seed,
+                threads=self.threads,
+                cuda_graphs=config.cuda_graphs,
+            )
 
     def _make_env(self, num_envs: int, seed: int = 0) -> Any:
         return make_env(self.config, num_envs, seed=seed, threads=self.threads)
@@ -195,6 +199,8 @@ class _Session:
             return
         checkpoint = load_checkpoint(self.run.checkpoints, "latest")
         tensors = dict(checkpoint.tensors)
+        expected = {**self.learner.state_dict(), RNG: torch.get_rng_state()}
+        check_layout(checkpoint.path, tensors, expected, varying=("episodes",))
         torch.set_rng_state(tensors.pop(RNG))
         self.learner.load_state_dict(tensors)
         self.earlier_seconds = checkpoint.info["wall_time"]
@@ -260,7 +266,8 @@ class _Session:
                 writer.flush()
                 self._save(row)
             if self._video_is_due():
-                self._film()
+                with dispensable("The video", self._say):
+                    self._film()
         writer.flush()
         self._save(row)
         return reason
@@ -309,8 +316,12 @@ class _Session:
         }
         tensors = {**self.learner.state_dict(), RNG: torch.get_rng_state()}
         pointers = ("latest", "best") if better else ("latest",)
-        save_checkpoint(self.run.checkpoints, tensors, info, pointers)
+        with self.interrupt.deferred():
+            save_checkpoint(self.run.checkpoints, tensors, info, pointers)
         self.last_save = time.perf_counter()
+
+    def _say(self, message: str) -> None:
+        self.report(Update(message=message))
 
     def _film(self) -> None:
         """Films the deterministic policy; training's randomness is left as it was."""
