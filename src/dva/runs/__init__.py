@@ -3,7 +3,7 @@
 Enters: a `TrainConfig` (what to train, how long, on what). Leaves: a folder with the configuration,
 metrics, TensorBoard events, checkpoints, videos, a learning curve and an evaluation; `Run` opens it
 again and `load_policy` brings the policy back. Nothing is pickled, and no run overwrites another's
-files. What is recorded, when it is saved and how a policy is evaluated may be changed here; what is
+files. What is kept, when it is saved and how a policy is evaluated may be changed here; what is
 learned may not.
 """
 

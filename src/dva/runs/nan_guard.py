@@ -11,7 +11,7 @@ import torch
 
 from dva import tasks
 from dva.envs.vector_env import MAX_ENTRY
-from dva.runs.errors import UsageError, explain_file_errors, one_line
+from dva.runs.errors import UsageError, explain_file_errors, explain_value_errors, one_line
 from dva.runs.files import read_json_object, write_atomically, write_json
 from dva.sim import Model, WarpSimulator, load_model
 
@@ -129,7 +129,8 @@ def _read(path: Path) -> tuple[str, tasks.Task, Model, list[torch.Tensor]]:
         raise refuse(error.strerror or error) from error
     except (ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
         raise refuse(error) from error
-    model = load_model(task.mjcf, inertia=task.inertia)
+    with explain_value_errors():
+        model = load_model(task.mjcf, inertia=task.inertia)
     widths = {
         "joint_q": model.num_coords, "joint_qd": model.num_dofs, "action": model.num_actions
     }  # fmt: skip
