@@ -261,7 +261,10 @@ def _read(folder: Path, pointer: str) -> Checkpoint | None:
         return None
     path = folder / f"{value['checkpoint']}.safetensors"
     info_path = path.with_suffix(".json")
-    content = _content(info_path)
+    try:
+        content = info_path.read_bytes()
+    except OSError as error:
+        raise _unreadable(info_path, error) from error
     if hashlib.sha256(content).hexdigest() != value["sha256"]:
         raise _Damaged(info_path, f"its digest is not the one in {pointer}.json")
     try:
@@ -273,23 +276,22 @@ def _read(folder: Path, pointer: str) -> Checkpoint | None:
         fault = f'"env_steps" is {info["env_steps"]}, not the number in the name'
     if fault is not None:
         raise _Damaged(info_path, fault)
-    content = _content(path)
-    if hashlib.sha256(content).hexdigest() != info["sha256"]:
-        raise _Damaged(path, f"its digest is not the one in {info_path.name}")
     try:
-        tensors = safetensors.torch.load(content)
+        # Read twice, not held twice: tensors may fill most of the memory.
+        if _digest(path) != info["sha256"]:
+            raise _Damaged(path, f"its digest is not the one in {info_path.name}")
+        tensors = safetensors.torch.load_file(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
     except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise _Damaged(path, f"it holds no tensors ({one_line(error)})") from error
     return Checkpoint(tensors=tensors, info=info, path=path)
 
 
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise _Damaged(path, "it is missing") from error
-    except OSError as error:
-        raise _Damaged(path, f"it cannot be read ({one_line(error.strerror or error)})") from error
+def _unreadable(path: Path, error: OSError) -> _Damaged:
+    if isinstance(error, FileNotFoundError):
+        return _Damaged(path, "it is missing")
+    return _Damaged(path, f"it cannot be read ({one_line(error.strerror or error)})")
 
 
 def _resolve(folder: Path, pointer: str) -> dict[str, Any] | None:
