@@ -95,11 +95,11 @@ def test_a_damaged_row_is_named_and_nothing_is_dropped(tmp_path, line, fault):
 @pytest.mark.parametrize("where", ["metrics", "tensorboard"])
 def test_a_full_disk_is_one_line_wherever_it_strikes(tmp_path, where):
     writer = MetricsWriter(tmp_path / "metrics.jsonl", tmp_path / "tensorboard")
-    full = open("/dev/full", "wb" if where == "tensorboard" else "w")
+    assert writer._events is not None
     if where == "metrics":
-        writer._file = full
+        writer._file = open("/dev/full", "w")
     else:
-        writer._events._file = full
+        full = writer._events._file = open("/dev/full", "wb")
         writer._events._writer = RecordWriter(full)
     with pytest.raises(FileError, match=f"{tmp_path}/{where}.* cannot be written: No space left"):
         for iteration in range(1000):
