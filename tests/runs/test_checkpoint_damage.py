@@ -13,7 +13,13 @@ import safetensors.torch
 import torch
 
 from dva.runs import UsageError
-from dva.runs.checkpoint import Checkpoint, check_layout, load_checkpoint, save_checkpoint
+from dva.runs.checkpoint import (
+    Checkpoint,
+    check_layout,
+    load_checkpoint,
+    read_pointer,
+    save_checkpoint,
+)
 
 TENSORS = {
     "actor.weight": torch.arange(12.0).reshape(3, 4),
@@ -228,8 +234,6 @@ def test_the_best_pointer_copied_over_the_latest_is_how_one_resumes(pristine, tm
 
 
 def test_a_lost_latest_pointer_is_not_taken_for_a_new_run(pristine: Path, tmp_path: Path):
-    from dva.runs.checkpoint import read_pointer
-
     folder = tmp_path / "checkpoints"
     shutil.copytree(pristine, folder)
     (folder / "latest.json").unlink()

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from dva import runs
+from dva.cli import main
+from dva.compute import arguments
 from dva.runs import Run, UsageError, training
-from dva.runs.checkpoint import load_checkpoint
+from dva.runs.checkpoint import load_checkpoint, save_checkpoint
 from dva.runs.errors import FileError, explain_value_errors
 
 
@@ -179,8 +181,6 @@ def test_a_small_disk_that_fills_up_keeps_its_checkpoint(tiny, small_disk, capsy
                     filler.write(b"\0" * size)
             except OSError as error:
                 assert error.errno == errno.ENOSPC
-    from dva.cli import main
-
     assert main(["train", "--resume", str(run.path)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "No space left on device. Free some space" in err
@@ -188,6 +188,21 @@ def test_a_small_disk_that_fills_up_keeps_its_checkpoint(tiny, small_disk, capsy
     (small_disk / "filler").unlink()
     assert main(["train", "--resume", str(run.path), "--iterations", "3"]) == 0
     assert len(run.metrics()) == 3
+
+
+def test_a_read_only_disk_is_named_and_its_runs_can_still_be_evaluated(tiny, small_disk, capsys):
+    config = tiny(run_dir=small_disk / "run", stop_at=1, actor_hidden=(8,), trunk_size=4)
+    run = runs.train(config).run
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for line in (
+        ["train", "--resume", str(run.path)],
+        ["train", "cartpole", "--device", "cpu", "--run-dir", str(small_disk / "new")],
+    ):
+        assert main(line) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and f"error: {line[-1]}" in err
+        assert "Read-only file system. Let user" in err
+    assert main(["eval", str(run.path), "--episodes", "1"]) == 0
 
 
 # ---------------------------------------------------------------------- signals
@@ -229,8 +244,6 @@ def test_a_second_signal_during_the_save_does_not_throw_it_away(tiny, monkeypatc
 def test_a_checkpoint_of_another_layout_changes_nothing(tiny):
     run = runs.train(tiny(stop_at=2)).run
     checkpoint = load_checkpoint(run.checkpoints)
-    from dva.runs.checkpoint import save_checkpoint
-
     for change, message in (
         (lambda t: t.pop("torch_generator"), "lacks the tensor 'torch_generator'"),
         (lambda t: t["env.joint_q"].fill_(float("nan")), "entries that are not finite"),
@@ -248,8 +261,6 @@ def test_a_checkpoint_of_another_layout_changes_nothing(tiny):
 
 
 def test_a_value_error_of_ours_is_explained_and_another_keeps_its_traceback():
-    from dva.compute import arguments
-
     with pytest.raises(UsageError, match="num_envs"):
         with explain_value_errors():
             arguments.at_least_one("num_envs", 0)
