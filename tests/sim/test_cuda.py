@@ -17,6 +17,8 @@ from dva.sensors.mujoco import kernels as sensor_kernels
 from dva.sim import WarpSimulator, load_model
 from dva.sim.warp.kernels import build_kernels
 
+from .robots import step
+
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 ARCHITECTURE = 90
 """Compute capability 9.0."""
@@ -53,7 +55,7 @@ def test_cuda_gives_what_the_cpu_gives(capture: bool):
         joint_qd = torch.zeros(8, model.num_dofs, device=device)
         action = torch.linspace(-1, 1, 24, device=device).view(8, 3).requires_grad_()
         for _ in range(4):
-            joint_q, joint_qd = sim.step(joint_q, joint_qd, action)
+            joint_q, joint_qd = step(sim, joint_q, joint_qd, action)
         gradient = torch.autograd.grad(joint_q.sum() + joint_qd.sum(), action)[0]
         results.append([value.detach().cpu() for value in (joint_q, joint_qd, gradient)])
     for one, other in zip(*results, strict=True):

@@ -166,7 +166,7 @@ def gradient_error(task: str, steps: int = 4, num_envs: int = 2) -> float:
         Largest difference over the largest gradient entry, dimensionless.
     """
     from dva import tasks
-    from dva.sim import WarpSimulator, load_model
+    from dva.sim import State, WarpSimulator, load_model
 
     description = tasks.get(task)
     model = load_model(description.mjcf, inertia=description.inertia)
@@ -191,10 +191,10 @@ def gradient_error(task: str, steps: int = 4, num_envs: int = 2) -> float:
     )
 
     def loss(actions: torch.Tensor, joint_qd: torch.Tensor) -> torch.Tensor:
-        joint_q = start_q
+        state = State(start_q, joint_qd)
         for action in actions:
-            joint_q, joint_qd = simulator.step(joint_q, joint_qd, action)
-        return (torch.cat([joint_q, joint_qd], 1) * weights).sum()
+            state = simulator.step(state, action)
+        return (torch.cat([state.joint_q, state.joint_qd], 1) * weights).sum()
 
     inputs = (actions.requires_grad_(), start_qd.clone().requires_grad_())
     adjoint = torch.autograd.grad(loss(*inputs), inputs)

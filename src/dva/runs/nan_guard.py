@@ -84,7 +84,7 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
         UsageError: the file is missing or not a dump.
     """
     from dva import tasks
-    from dva.sim import WarpSimulator, load_model
+    from dva.sim import State, WarpSimulator, load_model
 
     path = Path(path)
     try:
@@ -109,8 +109,9 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
             mass_matrix_interval=min(task.mass_matrix_interval, substeps),
         )
         with torch.no_grad():
-            q, qd = simulator.step(joint_q.to(device), joint_qd.to(device), action.to(device))
-        return q.cpu(), qd.cpu()
+            before = State(joint_q.to(device), joint_qd.to(device))
+            after = simulator.step(before, action.to(device))
+        return after.joint_q.cpu(), after.joint_qd.cpu()
 
     lines = _describe(joint_q, joint_qd, action, step, task.substeps)
     return Replay(task=info["task"], substeps=task.substeps, lines=tuple(lines))
