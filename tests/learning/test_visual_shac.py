@@ -19,7 +19,7 @@ def test_the_gradient_passes_images_over_several_steps() -> None:
     env = make_env(2, image_gradient=True)
     assert env.image_gradient
     start_q = torch.tensor([[0.0, 2.5], [0.3, -1.0]])
-    weights = torch.randn(9, 24, 24, generator=torch.Generator().manual_seed(0)) / 1e3
+    weights = torch.randn(9, 24, 24, generator=torch.Generator().manual_seed(0)) / 50
 
     def total_reward(bias: torch.Tensor, blind: bool = False) -> torch.Tensor:
         observation = env.set_state(start_q, torch.ones(2, 2))
@@ -37,7 +37,7 @@ def test_the_gradient_passes_images_over_several_steps() -> None:
     eps = 1e-2
     with torch.no_grad():
         difference = (total_reward(bias + eps) - total_reward(bias - eps)) / (2 * eps)
-    assert gradient.item() == pytest.approx(difference.item(), rel=0.03)
+    assert gradient.item() == pytest.approx(difference.item(), rel=0.002)
     # the images have a part in it: the same actions taken blindly have another gradient
     (blind,) = torch.autograd.grad(total_reward(bias, blind=True), bias)
     assert abs(blind.item() - gradient.item()) > 0.05 * abs(gradient.item())
