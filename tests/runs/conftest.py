@@ -9,6 +9,10 @@ import pytest
 from dva import runs
 
 
+STEPS = 4 * 4
+"""Environment steps of one iteration."""
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., runs.TrainConfig]:
     """Makes configurations of 4 environments, 4 steps and 32x32 pixels, without extras."""
@@ -18,7 +22,7 @@ def tiny(tmp_path: Path) -> Callable[..., runs.TrainConfig]:
             "num_envs": 4,
             "horizon": 4,
             "image_size": 32,
-            "iterations": 20,
+            "env_steps": 20 * STEPS,
             "device": "cpu",
             "threads": 1,
             "evaluation_episodes": 0,
