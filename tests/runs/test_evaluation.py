@@ -2,6 +2,7 @@
 
 import subprocess
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -41,8 +42,12 @@ class Countdown:
         pass
 
 
+def countdown(num_envs: int) -> Any:
+    return Countdown(num_envs)
+
+
 def test_short_episodes_do_not_count_more_often():
-    found = evaluate(ZeroPolicy(*SPECS), Countdown, episodes=4)
+    found = evaluate(ZeroPolicy(*SPECS), countdown, episodes=4)
     assert found.returns == (1.0, 2.0, 3.0, 4.0)
     assert found.lengths == (1, 2, 3, 4)
     assert (found.episodes, found.mean, found.episode_length) == (4, 2.5, 2.5)
@@ -50,9 +55,9 @@ def test_short_episodes_do_not_count_more_often():
 
 
 def test_more_episodes_than_environments_at_once_are_all_different(monkeypatch):
-    made = []
+    made: list[Any] = []
 
-    def make(num_envs: int) -> Countdown:
+    def make(num_envs: int) -> Any:
         made.append(Countdown(num_envs))
         return made[-1]
 
@@ -64,7 +69,7 @@ def test_more_episodes_than_environments_at_once_are_all_different(monkeypatch):
 
 def test_episodes_must_be_positive():
     with pytest.raises(UsageError, match="episodes is 0"):
-        evaluate(ZeroPolicy(*SPECS), Countdown, episodes=0)
+        evaluate(ZeroPolicy(*SPECS), countdown, episodes=0)
 
 
 def test_random_actions_are_within_bounds_and_repeat():

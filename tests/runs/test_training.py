@@ -1,6 +1,7 @@
 """Training on the real Cartpole, small: what is written, and that stopping changes nothing."""
 
 import dataclasses
+import importlib
 import json
 import math
 import signal
@@ -231,7 +232,7 @@ def test_a_run_continues_with_its_own_configuration_only(whole):
 
 
 def test_what_cannot_be_built_leaves_no_folder(tiny, monkeypatch):
-    from dva.runs import build
+    build = importlib.import_module("dva.runs.build")  # the package has a function of that name
 
     def fail(*arguments, **options):
         raise RuntimeError("no renderer")

@@ -16,15 +16,16 @@ class ListFlags:
 def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
     parse(ListFlags, arguments, "list")
-    from dva import tasks
-    from dva.learning import ALGORITHMS, PRESETS
+    from dva import learning, tasks
 
     described = {name: tasks.get(name).description for name in tasks.names()}
-    algorithms = {name: entry.description for name, entry in ALGORITHMS.items()}
+    entries = [learning.get(name) for name in learning.names()]
+    algorithms = {entry.name: entry.description for entry in entries}
+    presets = {entry.name: ", ".join(entry.presets) for entry in entries}
     width = max(map(len, [*described, *algorithms]))
-    lists = {"tasks": described, "algorithms": algorithms, "presets": PRESETS}
-    for title, entries in lists.items():
+    lists = {"tasks": described, "algorithms": algorithms, "presets": presets}
+    for title, lines in lists.items():
         print(f"{title}:")
-        for name, description in entries.items():
+        for name, description in lines.items():
             print(f"  {name:<{width}}  {description}")
     return 0

@@ -38,10 +38,13 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
     Raises:
         UsageError: the task or the device is not known.
     """
-    from dva.runs.config import require_task, resolve_device
+    from dva import tasks
+    from dva.compute.device import resolve_device
+    from dva.runs.errors import usage_errors
 
-    require_task(task)
-    device = resolve_device(device)
+    with usage_errors():
+        tasks.get(task)
+        device = str(resolve_device(device))
     reinstall = "Install again, in the folder of the checkout: pip install --force-reinstall -e ."
     checks: list[tuple[str, Callable[[], str], str]] = [
         ("versions", _versions, reinstall),
