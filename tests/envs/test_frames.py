@@ -4,7 +4,6 @@ import torch
 from dva.envs.frames import FrameBuffer, first_stack, newest, push, restart
 from dva.spec import Entry
 
-
 ENTRY = Entry("pixels", "image", (3, 2, 4), "uint8", 3, "", 0.0, 255.0)
 
 

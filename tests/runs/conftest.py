@@ -8,7 +8,6 @@ import pytest
 
 from dva import runs
 
-
 STEPS = 4 * 4
 """Environment steps of one iteration."""
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from dva.runs import UsageError, evaluate
 from dva.policies import NO_MEMORY, RandomPolicy, ZeroPolicy
+from dva.runs import UsageError, evaluate
 from dva.runs.evaluation import film_agent
 from dva.runs.video import GAP, VideoWriter, tile
 from dva.spec import ActionSpec, Entry, ObservationSpec

@@ -7,8 +7,7 @@ import pytest
 import yaml
 
 from dva import runs
-from dva.runs import Run, UsageError
-from dva.runs import machine
+from dva.runs import Run, UsageError, machine
 from dva.runs.machine import describe_machine, git_commit, versions
 
 
