@@ -104,8 +104,10 @@ def stand_ins(camera: StandInCamera, simulator: StandInSimulator) -> dict[str, A
 
 
 @pytest.fixture(autouse=True)
-def keep_threads() -> Iterator[None]:
-    """Gives torch's number of threads back to the tests that follow."""
+def same_threads() -> Iterator[None]:
+    """Fails a test that leaves torch's number of threads changed, for the tests that follow."""
     threads = torch.get_num_threads()
     yield
+    found = torch.get_num_threads()
     torch.set_num_threads(threads)
+    assert found == threads

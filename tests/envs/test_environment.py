@@ -418,5 +418,6 @@ def test_load_state_dict_names_what_is_wrong(make):
     saved = env.state_dict()
     with pytest.raises(ValueError, match="expected"):
         env.load_state_dict({"physics.joint_q": saved["physics.joint_q"]})
-    with pytest.raises(ValueError, match=r"'physics.joint_q' has shape \(3, 2\), expected \(2, 2\)"):
+    message = r"'physics.joint_q' has shape \(3, 2\), expected \(2, 2\)"
+    with pytest.raises(ValueError, match=message):
         make(num_envs=2).load_state_dict(saved)

@@ -166,4 +166,5 @@ def test_a_learning_rate_that_cannot_work_is_refused(flag, value, tmp_path, caps
     assert found.err.startswith(f"error: {name} is ") and "above 0 and at most 1" in found.err
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(runs.UsageError, match=f"{name} is "):
-        runs.default_config("cartpole", preset="cpu", **{name: float(value)})
+        changes: dict[str, Any] = {name: float(value)}
+        runs.default_config("cartpole", preset="cpu", **changes)
