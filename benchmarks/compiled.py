@@ -15,13 +15,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from dva.runs.threads import lanes
 
 from _results import add_output_flags, report, synchronize
 from dva import tasks
 from dva.learning import DVA, DvaConfig
 from dva.runs import default_config
 from dva.runs.evaluation import make_env
-from dva.runs.threads import lanes
 
 
 def measure(task: str, preset: str | None, device: str, repeats: int) -> list[dict[str, Any]]:

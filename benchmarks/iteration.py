@@ -19,13 +19,14 @@ import statistics
 import time
 from typing import Any
 
+from dva.runs.threads import lanes
+
 from _results import add_output_flags, phase_medians, report, synchronize
 from dva import tasks
 from dva.learning import ALGORITHMS
 from dva.runs import default_config
 from dva.runs.evaluation import make_env
 from dva.runs.metrics import peak_memory_mb
-from dva.runs.threads import lanes
 
 WARM_UP = 5
 """Iterations that are not counted; on CUDA the fourth records graphs."""

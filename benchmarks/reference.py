@@ -33,6 +33,7 @@ import numpy as np
 import torch
 
 from _recording import CACHING, Recording, observation_to_recorded, to_ours, to_recorded
+from dva.sim import State
 
 HORIZONS = (1, 4, 8, 16, 32)
 BOUND_HORIZONS = (1, 4, 8)
@@ -63,7 +64,8 @@ class Replay:
         self.joint_q, self.joint_qd, self.obs, self.reward = [], [], [], []
         for wide in self._actions:
             action = wide.to(dtype)
-            q, qd = sim.step(q, qd, action)
+            state = sim.step(State(q, qd), action)
+            q, qd = state.joint_q, state.joint_qd
             action = action.clamp(-1.0, 1.0)
             observation = task.state_observation(q, qd, action)
             recorded_q, recorded_qd = to_recorded(model, q.double(), qd.double())

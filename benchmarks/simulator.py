@@ -18,7 +18,7 @@ import torch
 
 from _results import add_output_flags, report, synchronize
 from dva import tasks
-from dva.sim import WarpSimulator, load_model
+from dva.sim import State, WarpSimulator, load_model
 
 SWEEP = (16, 64, 256, 1024)
 _STATUS = Path("/proc/self/status")
@@ -71,9 +71,10 @@ def _horizon(sim, task, joint_q, joint_qd, actions) -> tuple[float, float]:
     synchronize(sim.device)
     began = time.perf_counter()
     total = torch.zeros((), device=sim.device)
+    state = State(joint_q, joint_qd)
     for action in actions:
-        joint_q, joint_qd = sim.step(joint_q, joint_qd, action)
-        total = total + task.reward(joint_q, joint_qd, action).sum()
+        state = sim.step(state, action)
+        total = total + task.reward(state.joint_q, state.joint_qd, action).sum()
     synchronize(sim.device)
     middle = time.perf_counter()
     total.backward()

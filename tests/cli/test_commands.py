@@ -33,7 +33,7 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "run"
-    status = main([*TINY, "--iterations", "2", "--run-dir", str(folder)])
+    status = main([*TINY, "--env-steps", "32", "--run-dir", str(folder)])
     assert status == 0
     return folder
 
@@ -78,8 +78,7 @@ def test_train_help_shows_the_values_of_the_preset(capsys):
         ("random carpole", "Did you mean 'cartpole'"),
         ("train cartpole --algo x", "Unknown algorithm 'x'"),
         ("train cartpole --preset x", "Allowed: cpu, fast, paper"),
-        ("train cartpole --device tpu", "Unknown device 'tpu'"),
-        ("train cartpole --iterations 3 --env-steps 3", "not both"),
+        ("train cartpole --device tpu", "device is 'tpu'"),
         ("train cartpole --minutes 0", "greater than 0"),
         ("train cartpole --horizon 0", "horizon is 0"),
         ("train --resume nowhere", "There is no run in nowhere"),
@@ -103,6 +102,10 @@ def test_list(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
     assert "cartpole" in out and "hopper" in out and "dva " in out
+    presets = out.partition("presets:\n")[2].splitlines()
+    assert [line.split(maxsplit=1) for line in presets] == [
+        [name, "paper, cpu, fast"] for name in ("dva", "shac")
+    ]
 
 
 def test_training_overrides_hyperparameters_and_says_what_is_next(tmp_path, capsys):
@@ -110,13 +113,14 @@ def test_training_overrides_hyperparameters_and_says_what_is_next(tmp_path, caps
     flags = "--env-steps 33 --actor-learning-rate 1e-3 --actor-hidden 8 4 --nan-guard --run-dir"
     assert main([*TINY, *flags.split(), str(folder)]) == 0
     config = Run.open(folder).config
-    assert config.planned_iterations == 3
-    assert config.learner.actor_learning_rate == 1e-3
-    assert config.learner.actor_hidden == (8, 4)
-    assert config.nan_guard
+    assert config.run.env_steps == 33
+    assert config.algorithm.actor_learning_rate == 1e-3
+    assert config.algorithm.actor_hidden == (8, 4)
+    assert config.run.nan_guard
+    assert len(Run.open(folder).metrics()) == 3
     out = capsys.readouterr().out
     assert f"dva eval {folder} --video" in out
-    assert "iteration 3 / 3  env-steps 48" in out
+    assert "env-steps 48 / 33" in out
     assert "over 2 episodes" in out
 
 
@@ -141,11 +145,11 @@ def test_resume_takes_the_runs_configuration(trained, capsys):
     assert "task = 'cartpole'; it cannot continue with 'hopper'" in capsys.readouterr().err
     assert main(["train", "--resume", str(trained), "--horizon", "8"]) == 2
     assert "horizon = 4" in capsys.readouterr().err
-    more = str(before + 1)
-    assert main(["train", "cartpole", "--resume", str(trained), "--iterations", more]) == 0
+    more = str(16 * (before + 1))
+    assert main(["train", "cartpole", "--resume", str(trained), "--env-steps", more]) == 0
     run = Run.open(trained)
     assert len(run.metrics()) == before + 1
-    assert run.config.planned_iterations == before + 1
+    assert run.config.run.env_steps == 16 * (before + 1)
     assert main([*TINY, "--run-dir", str(trained)]) == 2
     assert f"--resume {trained}" in capsys.readouterr().err
 
@@ -173,7 +177,7 @@ def wait_for_rows(folder: Path, count: int) -> None:
 
 def test_interrupt_saves_and_a_kill_loses_little(tmp_path):
     folder = tmp_path / "run"
-    plan = ("--iterations", "100000", "--checkpoint-interval", "2", "--run-dir", str(folder))
+    plan = ("--env-steps", "1600000", "--checkpoint-interval", "32", "--run-dir", str(folder))
     process = start(*TINY, *plan, cwd=tmp_path)
     wait_for_rows(folder, 3)
     process.send_signal(signal.SIGINT)
@@ -187,7 +191,7 @@ def test_interrupt_saves_and_a_kill_loses_little(tmp_path):
     process.kill()
     process.communicate(timeout=100)
     reached = len(Run.open(folder).metrics())
-    stop = str(reached + 2)
+    stop = str(16 * (reached + 2))
     process = start("train", "--resume", str(folder), "--stop-at", stop, cwd=tmp_path)
     out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
@@ -206,10 +210,10 @@ def test_the_task_of_the_docs_is_trained_by_commands(tmp_path):
     text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
     blocks = [block for block in text.split("```python\n")[1:] if "class Slide" in block]
     (tmp_path / "slide_task.py").write_text(blocks[0].split("```")[0])
-    plan = [*TINY[2:], "--iterations", "2", "--run-dir", "run"]
+    plan = [*TINY[2:], "--env-steps", "32", "--run-dir", "run"]
     for arguments in (
         ["train", "--device", "cpu", "slide_task:slide", *plan],
-        ["train", "--resume", "run", "--iterations", "3"],
+        ["train", "--resume", "run", "--env-steps", "48"],
         ["eval", "run", "--device", "cpu", "--episodes", "1"],
     ):
         process = start(*arguments, cwd=tmp_path)

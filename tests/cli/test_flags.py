@@ -3,7 +3,7 @@
 import io
 
 from dva import runs
-from dva.cli.flags import find_task, find_value
+from dva.cli.flags import find_task, find_value, find_values
 from dva.cli.progress import Progress, duration
 
 
@@ -13,6 +13,14 @@ def test_find_value():
     assert find_value(arguments, "--preset") == "paper"
     assert find_value(arguments, "--device") is None
     assert find_value(arguments, "--seed") is None
+
+
+def test_find_values():
+    arguments = ["cartpole", "--observe", "pixels", "state", "--seed", "3", "--device=cpu"]
+    assert find_values(arguments, "--observe") == ("pixels", "state")
+    assert find_values(arguments, "--device") == ("cpu",)
+    assert find_values(arguments, "--camera") == ()
+    assert find_values(["--observe", "state", "--observe", "depth"], "--observe") == ("depth",)
 
 
 def test_find_task():
@@ -32,7 +40,7 @@ def test_durations():
 
 def test_plain_progress_is_sparse_and_in_order():
     stream = io.StringIO()
-    config = runs.default_config("cartpole", preset="cpu", iterations=9)
+    config = runs.default_config("cartpole", preset="cpu", env_steps=9 * 2048)
     with Progress(config, stream) as progress:
         for iteration in range(1, 10):
             row = {
@@ -41,10 +49,10 @@ def test_plain_progress_is_sparse_and_in_order():
                 "return": None,
                 "steps_per_second": 1234.5,
             }
-            progress.update(runs.Update(None, row, 9, 12.0))
+            progress.update(runs.Update(None, row, 9 * 2048, 12.0))
         progress.update(runs.Update(message="Video: a/[b].mp4"))
     lines = stream.getvalue().splitlines()
-    assert lines[1] == ("iteration 1 / 9  env-steps 2,048  return -  steps/s 1,234  time left 12 s")
-    assert lines[2].startswith("iteration 9 / 9")
+    assert lines[1] == "env-steps 2,048 / 18,432  return -  steps/s 1,234  time left 12 s"
+    assert lines[2].startswith("env-steps 18,432 / 18,432")
     assert lines[3:] == ["Video: a/[b].mp4"]
     assert "\x1b" not in stream.getvalue()

@@ -1,5 +1,6 @@
 """Phases are timed on the learner's device, not on the one that happens to be current."""
 
+import time
 from typing import Any
 
 import torch
@@ -32,8 +33,12 @@ def test_cuda_events_and_waiting_name_the_device(monkeypatch: Any) -> None:
     assert calls == [("record", "stream of cuda:1")] * 2 + [("wait", "cuda:1")]
 
 
-def test_cpu_phases_are_timed_by_the_clock() -> None:
+def test_cpu_phases_are_timed_by_the_clock(monkeypatch: Any) -> None:
+    now = [10.0, 10.5, 20.0, 22.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now.pop(0))
     timer = PhaseTimer(torch.device("cpu"))
+    with timer("rollout"):
+        assert len(now) == 3  # the clock is read before the phase, and after it
     with timer("critic"):
         pass
-    assert 0.0 <= timer.seconds()["critic"] < 1.0
+    assert timer.seconds() == {"rollout": 0.5, "critic": 2.0} and not now

@@ -34,9 +34,9 @@ def test_gymnasium_checks_the_single_environment(name):
         check_env(env.unwrapped)
 
 
-@pytest.mark.parametrize("pixels", [True, False])
-def test_vector_environment_keeps_its_spaces(pixels):
-    env = gymnasium.make_vec("dva/Cartpole-v0", num_envs=4, image_size=16, pixels=pixels)
+@pytest.mark.parametrize("observe", ["pixels", "state"])
+def test_vector_environment_keeps_its_spaces(observe):
+    env = gymnasium.make_vec("dva/Cartpole-v0", num_envs=4, image_size=16, observe=observe)
     assert isinstance(env, GymnasiumVectorEnv)
     assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     assert env.action_space.shape == (4, 1) and env.num_envs == 4
@@ -105,7 +105,7 @@ def test_infos_have_the_form_of_gymnasiums_own_vector_environment():
 def test_final_observation_where_an_episode_ended_only():
     env = make_adapter(num_envs=2)
     env.reset(seed=0)
-    joint_q, joint_qd = env.env.get_state()
+    joint_q, joint_qd = env.env.state.joint_q.clone(), env.env.state.joint_qd
     joint_q[1, 1:3] = torch.tensor([-0.5, np.pi / 2])  # lying in the air, below the limit
     env.env.set_state(joint_q, joint_qd)
     observation, _, terminated, truncated, info = env.step(np.zeros((2, 3)))
@@ -134,13 +134,13 @@ def test_gymnasiums_wrappers_work():
 
 def test_pictures_for_people():
     env = gymnasium.make_vec(
-        "dva/Hopper-v0", num_envs=2, render_mode="rgb_array", device="cpu", pixels=False
+        "dva/Hopper-v0", num_envs=2, render_mode="rgb_array", device="cpu", observe="state"
     )
     env.reset(seed=0)
     frames = env.render()
     assert frames is not None and len(frames) == 2
     assert all(np.asarray(x).shape == (256, 256, 3) for x in frames)
-    assert make_adapter(pixels=False).render() is None
+    assert make_adapter(observe="state").render() is None
 
 
 def test_wrong_use_is_named():
@@ -149,7 +149,7 @@ def test_wrong_use_is_named():
         env.reset(options={"reset_mask": np.array([True])})
     with pytest.raises(ValueError, match="render_mode is 'human'"):
         GymnasiumVectorEnv(env.env, render_mode="human")
-    with pytest.raises(ValueError, match="final_pixels is False"):
-        make_adapter(final_pixels=False)
+    with pytest.raises(ValueError, match="final_observations is False"):
+        make_adapter(final_observations=False)
     with pytest.raises(ValueError, match="num_envs is 2"):
-        GymnasiumEnv(dva.make("cartpole", 2, device="cpu", pixels=False))
+        GymnasiumEnv(dva.make("cartpole", 2, device="cpu", observe="state"))

@@ -1,49 +1,69 @@
-"""A differentiable point mass with painted pixels: the smallest environment for a learner."""
+"""A differentiable point mass with painted pixels: the smallest environment for an algorithm."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from dva.envs import Transition
+from dva.envs.frames import first_stack, newest, push, restart
+from dva.sim import State
+from dva.spec import ActionSpec, Entry, Observation, ObservationSpec
 
 
 class PointMass:
     """N point masses pushed by forces; the reward is highest at rest at the origin.
 
     Episodes terminate where |x| > 2 and are truncated after `episode_length` steps. Pixels show
-    the position.
+    the position. See `dva.envs.Environment`.
     """
 
-    state_size = 4
-    action_size = 2
-    frame_stack = 3
+    image_gradient = False
     recordable = True
 
     def __init__(
-        self, num_envs: int = 6, episode_length: int = 12, image_size: int = 16, seed: int = 0
+        self,
+        num_envs: int = 6,
+        episode_length: int = 12,
+        image_size: int = 16,
+        seed: int = 0,
+        observe: tuple[str, ...] = ("pixels",),
     ) -> None:
         self.num_envs = num_envs
         self.device = torch.device("cpu")
         self.episode_length = episode_length
-        self.pixels_shape = (9, image_size, image_size)
+        self.simulator: Any = SimpleNamespace(differentiable=True)
+        shape = (3, image_size, image_size)
+        self.pixels = Entry("pixels", "image", shape, "uint8", 3, "", 0.0, 255.0)
+        self.observation_spec = ObservationSpec((self.pixels, Entry("state", "vector", (4,))))
+        self.policy_spec = self.observation_spec.select(observe)
+        self.action_spec = ActionSpec(("x", "y"), 0.3)
         self.broken: int | None = None
         """Environment whose reward has a NaN gradient."""
         self.generator = torch.Generator().manual_seed(seed)
         line = torch.linspace(-2, 2, image_size)
         self._grid = torch.stack(torch.meshgrid(line, line, indexing="ij"))
 
-    def reset(self) -> dict[str, Tensor]:
+    @property
+    def observation(self) -> Observation:
+        return {"pixels": self.stack, "state": _describe(self.state)}
+
+    def newest(self, name: str) -> Tensor:
+        assert name == "pixels"
+        return newest(self.stack, self.pixels)
+
+    def reset(self) -> Observation:
         self.state = self._start()
         self.steps = torch.arange(self.num_envs) % self.episode_length
         self.returns = torch.zeros(self.num_envs)
-        self.frame = self._paint()
-        self.stack = self.frame.repeat(1, 3, 1, 1)
-        return self._observation()
+        self.stack = first_stack(self._paint(), 3)
+        return self.observation
 
-    def step(self, action: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict]:
-        position, velocity = self.state.chunk(2, -1)
+    def transition(self, state: State, action: Tensor) -> Transition:
+        position, velocity = state.joint_q, state.joint_qd
         velocity = velocity + 0.3 * action - 0.1 * torch.sin(position)
         position = position + 0.3 * velocity
-        state = torch.cat([position, velocity], -1)
         reward = 1.0 - position.square().sum(-1) - 0.1 * velocity.square().sum(-1)
         if self.broken is not None:
             # The square root's slope at zero is infinite, times zero it is NaN.
@@ -51,57 +71,64 @@ class PointMass:
             reward = (
                 reward + torch.nn.functional.one_hot(torch.tensor(self.broken), self.num_envs) * bad
             )
-        self.steps = self.steps + 1
-        self.returns = self.returns + reward.detach()
+        after = State(position, velocity)
         terminated = position.detach().abs().amax(-1) > 2.0
+        finite = torch.zeros_like(terminated)
+        return Transition(after, reward, _describe(after), terminated, finite)
+
+    def step(self, action: Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
+        after = self.transition(self.state, action)
+        self.steps = self.steps + 1
+        self.returns = self.returns + after.reward.detach()
         truncated = self.steps >= self.episode_length
-        done = terminated | truncated
+        done = after.terminated | truncated
         info: dict[str, Any] = {
-            "final_observation": {"state": state},
-            "nonfinite": torch.zeros_like(done),
+            "final_observation": {"state": after.observation},
+            "nonfinite": after.nonfinite,
             "episode_return": self.returns,
             "episode_length": self.steps,
         }
-        self.state = torch.where(done[:, None], self._start(), state)
+        self.state = after.state.where(done, self._start())
         self.steps = torch.where(done, 0, self.steps)
         self.returns = torch.where(done, 0.0, self.returns)
-        self.frame = self._paint()
-        older = torch.cat([self.stack[:, 3:], self.frame], 1)
-        self.stack = torch.where(done[:, None, None, None], self.frame.repeat(1, 3, 1, 1), older)
-        return self._observation(), reward, terminated, truncated, info
+        frame = self._paint()
+        self.stack = restart(push(self.stack, frame), frame, done)
+        return self.observation, after.reward, after.terminated, truncated, info
 
     def detach(self) -> None:
         self.state = self.state.detach()
 
     def tensors(self) -> dict[str, Tensor]:
-        names = ("state", "steps", "returns", "stack")
-        return {name: getattr(self, name) for name in names}
-
-    def put_tensors(self, tensors: dict[str, Tensor]) -> None:
-        for name, value in tensors.items():
-            setattr(self, name, value)
-        self.frame = self.stack[:, -3:]
-
-    def state_dict(self) -> dict[str, Tensor]:
         return {
-            "state": self.state, "steps": self.steps, "returns": self.returns, "stack": self.stack,
-            "generator": self.generator.get_state(),
+            **self.state.tensors(), "steps": self.steps, "returns": self.returns,
+            "stack": self.stack,
         }  # fmt: skip
 
+    def put_tensors(self, tensors: dict[str, Tensor]) -> None:
+        self.state = State(tensors["joint_q"], tensors["joint_qd"])
+        self.steps, self.returns = tensors["steps"], tensors["returns"]
+        self.stack = tensors["stack"]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {**self.tensors(), "generator": self.generator.get_state()}
+
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.state, self.steps = state["state"].clone(), state["steps"].clone()
-        self.returns, self.stack = state["returns"].clone(), state["stack"].clone()
-        self.frame = self.stack[:, -3:]
+        self.put_tensors({name: value.clone() for name, value in state.items()})
         self.generator.set_state(state["generator"])
 
-    def _start(self) -> Tensor:
-        return 2.0 * torch.rand(self.num_envs, 4, generator=self.generator) - 1.0
+    def pop_seconds(self) -> dict[str, float]:
+        return {"simulation": 0.0, "rendering": 0.0}
 
-    def _observation(self) -> dict[str, Tensor]:
-        return {"pixels": self.stack, "state": self.state}
+    def _start(self) -> State:
+        drawn = 2.0 * torch.rand(self.num_envs, 4, generator=self.generator) - 1.0
+        return State(drawn[:, :2], drawn[:, 2:])
 
     def _paint(self) -> Tensor:
-        position = self.state.detach()[:, :2, None, None]
+        position = self.state.joint_q.detach()[:, :, None, None]
         blob = torch.exp(-4.0 * (self._grid - position).square().sum(1, keepdim=True))
         ramp = (self._grid - position).clamp(-2, 2) / 4 + 0.5
         return (255 * torch.cat([blob, ramp], 1)).to(torch.uint8)
+
+
+def _describe(state: State) -> Tensor:
+    return torch.cat([state.joint_q, state.joint_qd], -1)

@@ -1,6 +1,10 @@
+from typing import Any
+
 import pytest
 
-from dva.learning import ALGORITHMS, DvaConfig, ShacConfig, preset
+from dva import learning
+from dva.envs import EnvConfig
+from dva.learning import DvaConfig, Preset, ShacConfig
 
 PAPER = {
     # trunk, policy, critic, critic learning rate, alpha, iterations, N
@@ -13,75 +17,129 @@ PAPER = {
 }
 
 
+def preset(algo: str, task: str, name: str = "paper", observe: Any = None) -> Preset:
+    make = learning.get(algo).preset
+    assert make is not None
+    return make(task, name, observe)
+
+
+def env_of(values: Preset, task: str) -> EnvConfig:
+    return EnvConfig(task, **values.env)
+
+
+def iterations_of(values: Preset, task: str) -> float:
+    """Planned iterations: environment steps over those of one."""
+    return values.env_steps / (env_of(values, task).num_envs * values.algorithm.horizon)
+
+
 @pytest.mark.parametrize("task", PAPER)
 def test_paper_presets_hold_the_tables(task: str) -> None:
-    c = preset("dva", task, "paper")
+    values = preset("dva", task, "paper")
+    c, env = values.algorithm, env_of(values, task)
     assert PAPER[task] == (
         c.trunk_size, c.actor_hidden, c.critic_hidden, c.critic_learning_rate, c.target_alpha,
-        c.iterations, c.num_envs,
+        iterations_of(values, task), env.num_envs,
     )  # fmt: skip
-    shared = (c.horizon, c.discount, c.td_lambda, c.adam_betas, c.critic_iterations, c.image_size)
-    assert shared == (32, 0.99, 0.95, (0.7, 0.95), 16, 84)
+    shared = (c.horizon, c.discount, c.td_lambda, c.adam_betas, c.critic_iterations)
+    assert shared == (32, 0.99, 0.95, (0.7, 0.95), 16)
     shared = (c.critic_minibatches, c.max_grad_norm, c.log_std_init, c.actor_learning_rate)
     assert shared == (4, 1.0, -1.0, 2e-3)
-    assert (c.final_learning_rate, c.frame_stack) == (1e-5, 3)
+    assert (c.final_learning_rate, env.frame_stack, env.image_size) == (1e-5, 3, 84)
+    assert env.observe == ("pixels",) and env.camera == "hard"
 
 
 @pytest.mark.parametrize("task", PAPER)
 def test_cpu_presets_keep_the_networks(task: str) -> None:
     cpu, paper = preset("dva", task, "cpu"), preset("dva", task, "paper")
-    assert (cpu.image_size, cpu.num_envs) == (48, 16) and cpu.actor_hidden == paper.actor_hidden
+    env = env_of(cpu, task)
+    assert (env.image_size, env.num_envs) == (48, 16)
+    assert cpu.algorithm.actor_hidden == paper.algorithm.actor_hidden
 
 
 @pytest.mark.parametrize("task", PAPER)
 def test_fast_presets_have_more_environments_and_the_paper_s_networks(task: str) -> None:
     fast, paper = preset("dva", task, "fast"), preset("dva", task, "paper")
-    assert fast.num_envs >= 4 * paper.num_envs and fast.actor_hidden == paper.actor_hidden
-    assert fast.image_size == paper.image_size and fast.horizon <= paper.horizon
-    images = fast.iterations * fast.num_envs * fast.horizon
-    assert 1e6 < images < 1e8
-    assert preset("shac", task, "fast").num_envs == fast.num_envs
+    assert env_of(fast, task).num_envs >= 4 * env_of(paper, task).num_envs
+    assert fast.algorithm.actor_hidden == paper.algorithm.actor_hidden
+    assert env_of(fast, task).image_size == env_of(paper, task).image_size
+    assert fast.algorithm.horizon <= paper.algorithm.horizon
+    assert 1e6 < fast.env_steps < 1e8
+    shac = preset("shac", task, "fast")
+    assert env_of(shac, task).num_envs == env_of(fast, task).num_envs
 
 
 def test_a_preset_is_a_copy() -> None:
-    preset("dva", "ant").horizon = 1
-    assert preset("dva", "ant").horizon == 32
+    preset("dva", "ant").algorithm.horizon = 1
+    assert preset("dva", "ant").algorithm.horizon == 32
 
 
 def test_unknown_names_list_what_there_is() -> None:
     with pytest.raises(ValueError, match="algorithm 'ppo'.*dva"):
-        preset("ppo", "ant")
-    with pytest.raises(ValueError, match="preset 'gpu'.*paper, cpu, fast"):
-        preset("dva", "ant", "gpu")  # type: ignore[arg-type]
+        learning.get("ppo")
 
 
 def test_a_task_of_ones_own_starts_from_the_values_of_cheetah_and_ant() -> None:
     assert preset("dva", "fish") == preset("dva", "ant") == preset("dva", "cheetah")
-    assert preset("dva", "fish", "cpu").image_size == 48
+    assert preset("dva", "fish", "cpu").env["image_size"] == 48
     assert preset("shac", "fish") == preset("shac", "ant")
 
 
 def test_every_algorithm_has_presets() -> None:
-    for name, entry in ALGORITHMS.items():
-        assert type(preset(name, "hopper")) is entry.config_class
+    for name in learning.names():
+        assert type(preset(name, "hopper").algorithm) is learning.get(name).config
 
 
 def test_config_names_the_wrong_value() -> None:
-    with pytest.raises(ValueError, match="horizon is 0; it must be 1 or more"):
+    with pytest.raises(ValueError, match="horizon is 0; it must be between 1 and 1,000,000"):
         DvaConfig(horizon=0)
     with pytest.raises(ValueError, match="discount is 1.5; it must be between 0 and 1"):
         DvaConfig(discount=1.5)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_envs": 0}, "num_envs is 0"),
+        ({"num_envs": 10**9}, "num_envs is 1000000000; it must be between 1 and 1,000,000"),
+        ({"frame_stack": 0}, "frame_stack is 0"),
+        ({"image_size": 5000}, "image_size is 5000; it must be between 1 and 4096"),
+        ({"observe": ()}, "observe is .*one name or more"),
+        ({"camera": "soft"}, "camera is 'soft'; it must be hard or differentiable"),
+        ({"state_storage": "disk"}, "state_storage is 'disk'; it must be full or recompute"),
+    ],
+)
+def test_environment_config_names_the_wrong_value(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EnvConfig("cartpole", **changes)
+
+
 def test_algorithms_are_listed_under_their_names() -> None:
-    assert all(name == entry.name for name, entry in ALGORITHMS.items())
-    assert ALGORITHMS["dva"].config_class is DvaConfig
+    assert learning.names() == sorted(learning.names())
+    assert all(learning.get(name).name == name for name in learning.names())
+    assert learning.get("dva").config is DvaConfig
+
+
+def test_an_algorithm_s_name_is_taken_once() -> None:
+    entry = learning.get("dva")
+    with pytest.raises(ValueError, match="'dva' exists already.*replace=True"):
+        learning.register(entry)
+    assert learning.register(entry, replace=True) is learning.get("dva")
 
 
 def test_states_have_values_of_their_own() -> None:
-    shac, dva = preset("shac", "cartpole"), preset("dva", "cartpole", observe="state")
-    assert isinstance(shac, ShacConfig) and isinstance(dva, DvaConfig)
-    for config in (shac, dva):
+    shac, dva = preset("shac", "cartpole"), preset("dva", "cartpole", observe=("state",))
+    assert isinstance(shac.algorithm, ShacConfig) and isinstance(dva.algorithm, DvaConfig)
+    for values in (shac, dva):
+        config, env = values.algorithm, env_of(values, "cartpole")
         assert (config.actor_learning_rate, config.critic_learning_rate) == (1e-2, 1e-3)
-        assert (config.iterations, config.observe, config.num_envs) == (500, "state", 64)
-    assert preset("shac", "ant", "cpu").iterations == preset("shac", "ant").iterations == 2_000
+        assert iterations_of(values, "cartpole") == 500
+        assert (env.observe, env.num_envs) == (("state",), 64)
+    for name in ("cpu", "paper"):
+        assert iterations_of(preset("shac", "ant", name), "ant") == 2_000
+
+
+def test_shac_of_pixels_looks_through_the_differentiable_camera() -> None:
+    values = preset("shac", "ant", observe=("pixels",))
+    env = env_of(values, "ant")
+    assert (env.camera, env.observe, env.num_envs) == ("differentiable", ("pixels",), 32)
+    assert values.algorithm.horizon == 8 and iterations_of(values, "ant") == 2_000

@@ -8,26 +8,25 @@ from typing import Any
 import pytest
 import torch
 from pretend_cuda import PretendCuda, pretended_cuda
+from small import small_dva, small_shac
 from torch import Tensor
 
 import dva
 from dva import cli
-from dva.learning import DVA, SHAC, DvaConfig, Learner, ShacConfig
+from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
 from dva.runs import default_config
-from dva.runs.threads import lanes
+from dva.runs.build import threads_of
 
 TASKS = ["cartpole", "hopper", "cheetah", "ant", "humanoid", "anymal"]
-SMALL: dict[str, Any] = {
-    "num_envs": 3, "horizon": 4, "image_size": 24, "trunk_size": 8,
-    "actor_hidden": (16,), "critic_hidden": (16,), "critic_iterations": 2, "iterations": 10,
-    "precision": "float32",
-}  # fmt: skip
-LEARNERS: list[tuple[type[Learner], Any, dict[str, Any], dict[str, Any]]] = [
-    (DVA, DvaConfig, {"micro_batch": 5}, {}),
-    (DVA, DvaConfig, {"observe": "state"}, {"pixels": False, "state_storage": "recompute"}),
-    (SHAC, ShacConfig, {"observe": "state"}, {"pixels": False}),
-    (SHAC, ShacConfig, {}, {"camera": "differentiable", "pixel_gradient": True}),
+Kind = tuple[Callable[..., FirstOrderAlgorithm], dict[str, Any], dict[str, Any]]
+KINDS: list[Kind] = [
+    (small_dva, {"micro_batch": 5}, {}),
+    (small_dva, {}, {"observe": "state", "state_storage": "recompute"}),
+    (small_dva, {"micro_batch": 5}, {"observe": ("depth", "joint_angles")}),
+    (small_shac, {}, {"observe": "state"}),
+    (small_shac, {}, {"camera": "differentiable", "image_gradient": True}),
 ]
+"""What makes an algorithm, changes of its configuration, and of its environment."""
 
 
 @pytest.fixture
@@ -36,11 +35,13 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendCuda]:
         yield mode
 
 
-def learner(task: str, device: str, kind: Any, config: Any, values: Any, changes: Any) -> Learner:
-    env = dva.make(task, 3, device=device, image_size=24, final_pixels=False, threads=1, **changes)
+def algorithm(task: str, device: str, kind: Kind) -> FirstOrderAlgorithm:
+    make, values, changes = kind
+    env = dva.make(
+        task, 3, device=device, image_size=24, final_observations=False, threads=1, **changes
+    )
     env._may_look = False
-    observe = "pixels" if changes.get("pixels", True) else "state"
-    return kind(env, config(**SMALL, **{"observe": observe, **values}), seed=1)
+    return make(env, seed=1, iterations=10, **{"horizon": 4, "trunk_size": 8, **values})
 
 
 @pytest.mark.parametrize(
@@ -80,14 +81,14 @@ def test_strangers_are_noticed(cuda: PretendCuda, operation: Callable[[Tensor], 
 
 @pytest.mark.parametrize(
     ("task", "kind"),
-    [*((task, LEARNERS[0]) for task in TASKS), *(("hopper", kind) for kind in LEARNERS[1:])],
+    [*((task, KINDS[0]) for task in TASKS), *(("hopper", kind) for kind in KINDS[1:])],
 )
 def test_an_iteration_stays_on_the_device(
     monkeypatch: pytest.MonkeyPatch, task: str, kind: Any
 ) -> None:
-    expected = learner(task, "cpu", *kind).iterate()
+    expected = algorithm(task, "cpu", kind).iterate()
     with pretended_cuda(monkeypatch) as cuda:
-        trained = learner(task, "cuda", *kind)
+        trained = algorithm(task, "cuda", kind)
         found = trained.iterate()
         cuda.transfers.clear()
         trained.train_once(lambda phase: nullcontext())  # type: ignore[arg-type]
@@ -98,20 +99,20 @@ def test_an_iteration_stays_on_the_device(
             assert found[name] == close, name
 
 
-@pytest.mark.parametrize("kind", LEARNERS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_iteration_is_recorded(cuda: PretendCuda, kind: Any) -> None:
-    plain, recorded = (learner("hopper", "cuda", *kind) for _ in range(2))
+    plain, recorded = (algorithm("hopper", "cuda", kind) for _ in range(2))
     plain._cuda_graphs = False
     assert recorded._cuda_graphs
     for _ in range(6):
         one, other = plain.iterate(), recorded.iterate()
         for name, value in one.items():
             assert other[name] == value or name.startswith("seconds_"), name
-    assert recorded._places is not None
+    assert recorded._fixed is not None
 
 
 def test_cudnn_chooses_by_trying(cuda: PretendCuda) -> None:
-    with lanes(default_config("hopper", device="cuda")) as threads:
+    with threads_of(default_config("hopper", device="cuda")) as threads:
         assert threads is None and torch.backends.cudnn.benchmark
     assert not torch.backends.cudnn.benchmark
 
@@ -120,6 +121,6 @@ def test_a_run_on_the_device(cuda: PretendCuda, tmp_path: Path) -> None:
     run = str(tmp_path / "run")
     flags = "--num-envs 3 --horizon 4 --image-size 24 --evaluation-episodes 2"
     train = ["train", "cartpole", "--device", "cuda", "--precision", "float32", *flags.split()]
-    assert cli.main([*train, "--iterations", "2", "--run-dir", run]) == 0
-    assert cli.main(["train", "--resume", run, "--iterations", "6"]) == 0
+    assert cli.main([*train, "--env-steps", "24", "--run-dir", run]) == 0
+    assert cli.main(["train", "--resume", run, "--env-steps", "72"]) == 0
     assert cli.main(["eval", run, "--device", "cuda", "--episodes", "2"]) == 0

@@ -1,141 +1,127 @@
 """SHAC, and D.Va on states: the full gradient and its decoupled part."""
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from point_mass import PointMass
+from small import parameter_gradient, small_dva, small_shac, without_times
 
 import dva
-from dva.learning import DVA, SHAC, DvaConfig, Learner, ShacConfig
-from dva.learning.first_order.returns import horizon_loss
-from dva.learning.first_order.rollout import Rollout
-
-SMALL: dict[str, Any] = {
-    "num_envs": 4, "horizon": 6, "iterations": 20, "actor_hidden": (16,), "critic_hidden": (16,),
-    "critic_iterations": 2, "observe": "state",
-}  # fmt: skip
-BOTH: list[tuple[Any, Any]] = [(SHAC, ShacConfig), (DVA, DvaConfig)]
+from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
 
 
-def parameter_gradient(learner: Learner) -> torch.Tensor:
-    """The gradient of the last iteration, before it was clipped, as one direction."""
-    gradients = [p.grad.flatten() for p in learner.actor.parameters() if p.grad is not None]
-    return torch.cat(gradients)
+def point_mass() -> PointMass:
+    return PointMass(4, observe=("state",))
 
 
-def loss_of(learner: SHAC, rollout: Rollout) -> torch.Tensor:
-    values = learner.target_value(rollout.next_states)
-    ends = rollout.terminated, rollout.truncated
-    return horizon_loss(rollout.rewards, values, *ends, learner.config.discount).sum()
+BOTH: list[Callable[..., FirstOrderAlgorithm]] = [
+    small_shac, lambda env=None, **changes: small_dva(env, **{"horizon": 6, **changes}),
+]  # fmt: skip
 
 
 def test_gradient_equals_finite_differences() -> None:
-    learner = SHAC(PointMass(4), ShacConfig(**SMALL), seed=1)
-    start = learner.state_dict()
+    algorithm = small_shac(seed=1)
+    start = algorithm.state_dict()
 
     def loss() -> torch.Tensor:
-        learner.load_state_dict(start)
-        return loss_of(learner, learner.collect(learner._sample_action))
+        algorithm.load_state_dict(start)
+        return algorithm.actor_loss(algorithm.collect(algorithm._sample_action)).sum()
 
-    gradient = torch.autograd.grad(loss(), learner.actor.mean.bias)[0]
+    gradient = torch.autograd.grad(loss(), algorithm.actor.mean.bias)[0]
     numeric = torch.empty_like(gradient)
     for index in range(len(gradient)):
         values = []
         for shift in (2e-3, -2e-3):
-            start["actor.mean.bias"][index] += shift
+            start["policy.actor.mean.bias"][index] += shift
             with torch.no_grad():
                 values.append(loss())
-            start["actor.mean.bias"][index] -= shift
+            start["policy.actor.mean.bias"][index] -= shift
         numeric[index] = (values[0] - values[1]) / 4e-3
     torch.testing.assert_close(gradient, numeric, rtol=5e-3, atol=2e-4)
 
 
 def test_last_step_of_a_horizon_has_nothing_to_decouple() -> None:
     # With a horizon of one step no state of the rollout depends on the policy before it acts.
-    configs = {"horizon": 1, "num_envs": 4, "observe": "state"}
     gradients = []
-    for kind, config in BOTH:
-        learner = kind(PointMass(4), config(**{**SMALL, **configs}), seed=3)
-        learner.iterate()
-        gradients.append(parameter_gradient(learner))
+    for make in BOTH:
+        algorithm = make(point_mass(), seed=3, horizon=1)
+        algorithm.iterate()
+        gradients.append(parameter_gradient(algorithm))
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
 
 
 def test_full_gradient_differs_from_the_decoupled_one() -> None:
     gradients = []
-    for kind, config in BOTH:
-        learner = kind(PointMass(4), config(**SMALL), seed=3)
-        learner.iterate()
-        gradients.append(parameter_gradient(learner))
+    for make in BOTH:
+        algorithm = make(point_mass(), seed=3)
+        algorithm.iterate()
+        gradients.append(parameter_gradient(algorithm))
     similarity = torch.cosine_similarity(*gradients, dim=0)
     assert 0.3 < similarity < 0.9999
 
 
-@pytest.mark.parametrize(("kind", "config"), BOTH)
-def test_trains_on_the_simulator_without_a_camera(kind: Any, config: Any) -> None:
-    env = dva.make("cartpole", num_envs=4, pixels=False, device="cpu")
-    learner = kind(env, config(**SMALL), seed=0)
-    before = learner.actor.mean.weight.clone()
-    metrics = [learner.iterate() for _ in range(3)]
+@pytest.mark.parametrize("make", BOTH)
+def test_trains_on_the_simulator_without_a_camera(make: Any) -> None:
+    env = dva.make("cartpole", num_envs=4, observe="state", device="cpu")
+    algorithm = make(env)
+    before = algorithm.actor.mean.weight.clone()
+    metrics = [algorithm.iterate() for _ in range(3)]
     assert all(row["nonfinite_count"] == 0 for row in metrics)
-    assert not torch.equal(before, learner.actor.mean.weight)
-    assert learner.act({"state": env.get_state()[0].new_zeros(7, 5)}).shape == (7, 1)
+    assert not torch.equal(before, algorithm.actor.mean.weight)
+    assert algorithm.policy.act({"state": torch.zeros(7, 5)}, {})[0].shape == (7, 1)
 
 
 def test_resuming_equals_going_on() -> None:
-    rows = []
-    straight = SHAC(PointMass(4), ShacConfig(**SMALL), seed=2)
-    for _ in range(6):
-        rows.append(straight.iterate())
-    first = SHAC(PointMass(4), ShacConfig(**SMALL), seed=2)
+    straight = small_shac(seed=2)
+    rows = [straight.iterate() for _ in range(6)]
+    first = small_shac(seed=2)
     for _ in range(3):
         first.iterate()
-    second = SHAC(PointMass(4), ShacConfig(**SMALL), seed=9)
+    second = small_shac(seed=9)
     second.load_state_dict(first.state_dict())
     for expected in rows[3:]:
-        row = second.iterate()
-        assert {k: v for k, v in row.items() if "seconds" not in k} == {
-            k: v for k, v in expected.items() if "seconds" not in k
-        }
+        assert without_times(second.iterate()) == without_times(expected)
 
 
 def test_an_environment_with_nan_gradient_is_dropped_and_counted() -> None:
-    broken = SHAC(PointMass(4), ShacConfig(**SMALL), seed=3)
-    assert isinstance(broken.env, PointMass)
-    broken.env.broken = 1
+    env = point_mass()
+    broken = small_shac(env, seed=3)
+    env.broken = 1
     before = broken.actor.mean.weight.clone()
     metrics = broken.iterate()
     assert metrics["nonfinite_count"] == 1
     assert all(torch.isfinite(value.double()).all() for value in broken.state_dict().values())
     assert not torch.equal(before, broken.actor.mean.weight)
     # The other environments teach exactly what they teach when nothing is broken.
-    healthy = SHAC(PointMass(4), ShacConfig(**SMALL), seed=3)
-    rollout = healthy.collect(healthy._sample_action)
-    values = healthy.target_value(rollout.next_states)
-    ends = rollout.terminated, rollout.truncated
-    loss = horizon_loss(rollout.rewards, values, *ends, healthy.config.discount)
+    healthy = small_shac(seed=3)
+    loss = healthy.actor_loss(healthy.collect(healthy._sample_action))
     (loss * torch.tensor([1.0, 0.0, 1.0, 1.0])).sum().backward()
     norm = torch.linalg.vector_norm(parameter_gradient(healthy)).item()
     assert metrics["actor_grad_norm"] == pytest.approx(norm, rel=1e-5)
-    broken.env.broken = None
+    env.broken = None
     assert broken.iterate()["nonfinite_count"] == 0
 
 
 def test_a_policy_of_states_keeps_no_frames() -> None:
-    learner = SHAC(PointMass(4), ShacConfig(**SMALL))
-    rollout = learner.collect(learner._sample_action)
-    assert rollout.frames is None
-    assert set(rollout.last_observation) == {"state"}
+    algorithm = small_shac()
+    rollout = algorithm.collect(algorithm._sample_action)
+    assert rollout.frames == {}
+    assert set(rollout.vectors) == {"state"}
+    assert torch.equal(rollout.vectors["state"], rollout.states)
 
 
 def test_pixels_are_refused_with_the_reason() -> None:
     with pytest.raises(
         ValueError, match='carry a gradient.*Use the camera "differentiable", or observe "state"'
     ):
-        SHAC(PointMass(4), ShacConfig(**{**SMALL, "observe": "pixels"}))
+        small_shac(PointMass(4))
 
 
-def test_unknown_observation() -> None:
-    with pytest.raises(ValueError, match='observe is \'touch\'; it must be "pixels" or "state"'):
-        ShacConfig(observe="touch")  # type: ignore[arg-type]
+def test_a_simulator_without_gradients_is_refused() -> None:
+    env = point_mass()
+    env.simulator = SimpleNamespace(differentiable=False)
+    with pytest.raises(ValueError, match="SHAC needs a differentiable simulator"):
+        small_shac(env)

@@ -7,6 +7,12 @@ from torch.nn import functional as F
 
 from dva.compute.precision import resolve_precision
 from dva.policies import Actor, Critic, Encoder, RunningNormalizer, mlp
+from dva.spec import Entry, ObservationSpec
+
+
+def pixels_of(*shape: int) -> Entry:
+    """An entry of three stacked colour images, stacked shape (9, H, W)."""
+    return Entry("pixels", "image", (3, *shape), "uint8", 3, "", 0.0, 255.0)
 
 
 def images(batch: int, shape: tuple[int, int, int]) -> torch.Tensor:
@@ -16,7 +22,7 @@ def images(batch: int, shape: tuple[int, int, int]) -> torch.Tensor:
 
 @pytest.mark.parametrize(("size", "features"), [(84, 39_200), (48, 9_248), (16, 32)])
 def test_encoder_has_the_sizes_of_drqv2(size: int, features: int) -> None:
-    encoder = Encoder((9, size, size))
+    encoder = Encoder(pixels_of(size, size))
     assert encoder.output_size == features
     assert encoder(images(2, (9, size, size))).shape == (2, features)
     layers = [layer for layer in encoder.convolutions if isinstance(layer, torch.nn.Conv2d)]
@@ -24,7 +30,7 @@ def test_encoder_has_the_sizes_of_drqv2(size: int, features: int) -> None:
 
 
 def test_encoder_starts_orthogonal_with_gain_sqrt_two_and_zero_bias() -> None:
-    for layer in Encoder((9, 20, 20)).convolutions:
+    for layer in Encoder(pixels_of(20, 20)).convolutions:
         assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
         weight = layer.weight.flatten(1)
         torch.testing.assert_close(weight @ weight.T, 2.0 * torch.eye(32), atol=1e-5, rtol=1e-5)
@@ -32,7 +38,7 @@ def test_encoder_starts_orthogonal_with_gain_sqrt_two_and_zero_bias() -> None:
 
 
 def test_encoder_equals_convolutions_of_centred_pixels() -> None:
-    encoder = Encoder((9, 20, 24))
+    encoder = Encoder(pixels_of(20, 24))
     pixels = images(3, (9, 20, 24))
     x = pixels.float() / 255 - 0.5
     for layer in encoder.convolutions:
@@ -43,7 +49,7 @@ def test_encoder_equals_convolutions_of_centred_pixels() -> None:
 
 def test_bfloat16_encoder_is_close_and_keeps_float32_gradients() -> None:
     torch.manual_seed(0)
-    encoder = Encoder((9, 20, 20))
+    encoder = Encoder(pixels_of(20, 20))
     pixels = images(4, (9, 20, 20))
     exact = encoder(pixels)
     encoder.compute_dtype = torch.bfloat16
@@ -58,9 +64,9 @@ def test_bfloat16_encoder_is_close_and_keeps_float32_gradients() -> None:
 
 def test_encoder_names_what_is_wrong_with_its_input() -> None:
     with pytest.raises(ValueError, match="14x14.*15 or more"):
-        Encoder((9, 14, 14))
+        Encoder(pixels_of(14, 14))
     with pytest.raises(TypeError, match="int64.*uint8 or float32"):
-        Encoder((9, 16, 16))(torch.zeros(1, 9, 16, 16, dtype=torch.int64))
+        Encoder(pixels_of(16, 16))(torch.zeros(1, 9, 16, 16, dtype=torch.int64))
 
 
 def test_precision_names_are_checked() -> None:
@@ -72,22 +78,62 @@ def test_precision_names_are_checked() -> None:
         resolve_precision("half", cpu)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("shape", [(9, 16, 16), 5])
-def test_actor_shapes_and_initial_log_std(shape: tuple[int, int, int] | int) -> None:
-    actor = Actor(shape, 3, trunk_size=8, hidden=(16, 12))
-    observation = torch.randn(4, shape) if isinstance(shape, int) else images(4, shape)
-    mean, log_std = actor(observation)
+VECTOR = Entry("state", "vector", (5,))
+ANGLES = Entry("angles", "vector", (2,), frame_stack=2)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [(pixels_of(16, 16),), (VECTOR,), (VECTOR, pixels_of(16, 16), ANGLES)],
+)
+def test_actor_shapes_and_initial_log_std(entries: tuple[Entry, ...]) -> None:
+    actor = Actor(ObservationSpec(entries), 3, trunk_size=8, hidden=(16, 12))
+    everything = {
+        "pixels": images(4, (9, 16, 16)), "state": torch.randn(4, 5), "angles": torch.randn(4, 4),
+    }  # fmt: skip
+    mean, log_std = actor({entry.name: everything[entry.name] for entry in entries})
     assert mean.shape == (4, 3) and mean.dtype == torch.float32
     assert log_std.tolist() == [-1.0] * 3
     assert isinstance(actor.log_std, torch.nn.Parameter)
 
 
 def test_actor_trunk_is_linear_norm_tanh() -> None:
-    actor = Actor((9, 16, 16), 2, trunk_size=8, hidden=())
+    actor = Actor(ObservationSpec((pixels_of(16, 16),)), 2, trunk_size=8, hidden=())
     pixels = images(4, (9, 16, 16))
-    assert actor.encoder is not None
-    features = actor.trunk_norm(actor.trunk(actor.encoder(pixels)))
-    torch.testing.assert_close(actor(pixels)[0], actor.mean(torch.tanh(features)))
+    trunk = actor.trunks["pixels"]
+    features = trunk.norm(trunk.linear(trunk.encoder(pixels)))
+    mean = actor({"pixels": pixels})[0]
+    torch.testing.assert_close(mean, actor.mean(torch.tanh(features)))
+
+
+def test_actor_joins_features_of_images_and_vectors() -> None:
+    depth = Entry("depth", "image", (1, 16, 20), "float32", 2, "m", 0.0, 50.0)
+    spec = ObservationSpec((VECTOR, pixels_of(16, 16), depth, ANGLES))
+    actor = Actor(spec, 2, trunk_size=8, hidden=())
+    inputs = {
+        "pixels": images(4, (9, 16, 16)), "depth": 50 * torch.rand(4, 2, 16, 20),
+        "state": torch.randn(4, 5), "angles": torch.randn(4, 4),
+    }  # fmt: skip
+    features = [
+        trunk.finish(trunk.embed(inputs[name], None)) for name, trunk in actor.trunks.items()
+    ]
+    assert list(actor.trunks) == ["pixels", "depth"]
+    joined = torch.cat([*features, inputs["state"], inputs["angles"]], dim=1)
+    torch.testing.assert_close(actor(inputs)[0], actor.mean(joined))
+
+
+def test_encoder_scales_images_by_the_range_of_their_entry() -> None:
+    torch.manual_seed(0)
+    depth = Entry("depth", "image", (1, 16, 16), "float32", 1, "m", 2.0, 10.0)
+    encoder = Encoder(depth)
+    x = 2 + 8 * torch.rand(3, 1, 16, 16)
+    expected = (x - 6.0) / 8.0
+    for layer in encoder.convolutions:
+        expected = F.relu(layer(expected))
+    expected = expected.permute(0, 2, 3, 1).flatten(1)
+    torch.testing.assert_close(encoder(x), expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="'far' lie between 0.0 and inf: give .* finite"):
+        Encoder(Entry("far", "image", (1, 16, 16), low=0.0))
 
 
 def test_mlp_is_linear_elu_layer_norm() -> None:

@@ -14,6 +14,7 @@ import dva
 import reference
 from _recording import CACHING, Recording, observation_to_recorded, to_ours, to_recorded
 from dva import tasks
+from dva.sim import State
 
 DATA = Path(__file__).parents[1] / "data"
 NAMES = ("humanoid", "anymal")
@@ -39,10 +40,10 @@ def test_float64_agrees_beyond_float32(recording: Recording, caching: str):
     with torch.no_grad():
         sim = recording.simulator(caching, torch.float64)
         q0, qd0, actions = recording.inputs
-        state = to_ours(recording.model, q0, qd0)
+        state = State(*to_ours(recording.model, q0, qd0))
         for step in range(8):
-            state = sim.step(*state, actions[step])
-            recorded = to_recorded(recording.model, *state)
+            state = sim.step(state, actions[step])
+            recorded = to_recorded(recording.model, state.joint_q, state.joint_qd)
             for name, ours in zip(("joint_q", "joint_qd"), recorded, strict=True):
                 exact = recording.series(f"f64/rollout/{caching}/{name}")[step]
                 error = np.abs(ours.numpy() - exact).max()
@@ -73,7 +74,7 @@ def test_numbers_of_the_task_are_the_recorded_ones(recording: Recording):
     assert task.substeps == data["model/substeps"]
     assert task.mass_matrix_interval == data["model/mm_caching_frequency"]
     assert task.control_dt == pytest.approx(float(data["model/dt"]))
-    env = dva.make(task, num_envs=2, device="cpu", pixels=False, threads=1)
+    env = dva.make(task, num_envs=2, device="cpu", observe="state", threads=1)
     assert env.reset()["state"].shape == (2, data["model/num_obs"])
     assert env.action_size == len(data["model/action_dof"])
 

@@ -8,6 +8,9 @@ import pytest
 
 from dva import runs
 
+STEPS = 4 * 4
+"""Environment steps of one iteration."""
+
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., runs.TrainConfig]:
@@ -18,7 +21,7 @@ def tiny(tmp_path: Path) -> Callable[..., runs.TrainConfig]:
             "num_envs": 4,
             "horizon": 4,
             "image_size": 32,
-            "iterations": 20,
+            "env_steps": 20 * STEPS,
             "device": "cpu",
             "threads": 1,
             "evaluation_episodes": 0,

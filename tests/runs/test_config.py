@@ -1,12 +1,24 @@
 """Configurations survive YAML, and wrong values are named with what is allowed."""
 
+import copy
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from dva.compute.device import resolve_device
+from dva.learning import DvaConfig, ShacConfig
 from dva.runs import UsageError, default_config
-from dva.runs.config import config_from_dict, config_to_dict, resolve_device
+from dva.runs.config import config_from_dict, config_to_dict
+
+
+def stored(**changes: Any) -> dict[str, Any]:
+    """What YAML gives back of a configuration."""
+    config = default_config("hopper", preset="cpu", **changes)
+    return yaml.safe_load(yaml.safe_dump(config_to_dict(config)))
 
 
 def test_yaml_round_trip():
@@ -17,13 +29,87 @@ def test_yaml_round_trip():
     assert config_from_dict(yaml.safe_load(text)) == config
 
 
-def test_environment_steps_become_whole_iterations():
-    config = default_config("cartpole", preset="cpu", num_envs=4, horizon=8)
-    config.set_env_steps(33)
-    assert config.planned_iterations == 2
-    assert config.last_iteration == 2
-    config.stop_at = 1
-    assert config.last_iteration == 1
+@pytest.mark.parametrize("algo", ["dva", "shac"])
+@pytest.mark.parametrize("task", ["cartpole", "ant"])
+@pytest.mark.parametrize("observe", [None, "state", ("pixels", "joint_angles")])
+def test_every_default_comes_back_from_yaml(algo, task, observe):
+    config = default_config(task, algo, **({"observe": observe} if observe else {}))
+    text = yaml.safe_dump(config_to_dict(config))
+    found = config_from_dict(yaml.safe_load(text))
+    assert found == config
+    assert type(found.algorithm) is {"dva": DvaConfig, "shac": ShacConfig}[algo]
+
+
+def test_whole_numbers_may_stand_for_numbers():
+    values = stored()
+    values["algorithm"]["discount"] = 1
+    assert config_from_dict(values).algorithm.discount == 1.0
+    assert type(config_from_dict(values).algorithm.discount) is float
+
+
+PARTS = {"": (), "env": ("env",), "algorithm": ("algorithm",), "run": ("run",)}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_missing_field_is_an_error_that_names_it(part):
+    """A default of this version might not be what the run had."""
+    names = list(stored()[part] if part else stored())
+    assert len(names) >= 5
+    for name in names:
+        values = stored()
+        del (values[part] if part else values)[name]
+        with pytest.raises(UsageError, match=rf"{part or 'configuration'} lacks {name}\. "):
+            config_from_dict(values)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_unknown_field_is_an_error_that_names_it(part):
+    values = stored()
+    (values[part] if part else values)["horizn"] = 3
+    with pytest.raises(UsageError, match="has horizn, which this version does not know"):
+        config_from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "message"),
+    [
+        ("env", "num_envs", "64", "env.num_envs is '64'; it must be int"),
+        ("env", "num_envs", 64.0, "env.num_envs is 64.0; it must be int"),
+        ("env", "num_envs", True, "env.num_envs is True; it must be int"),
+        ("env", "num_envs", None, "env.num_envs is None; it must be int"),
+        ("env", "task", 3, "env.task is 3; it must be str"),
+        ("env", "observe", "pixels", "env.observe is 'pixels'"),
+        ("env", "observe", [3], "env.observe is 3; it must be str"),
+        ("env", "camera", "soft", "env.camera is 'soft'"),
+        ("algorithm", "horizon", "5", "algorithm.horizon is '5'; it must be int"),
+        ("algorithm", "horizon", 0, "horizon is 0; it must be between"),
+        ("algorithm", "discount", False, "algorithm.discount is False; it must be float"),
+        ("algorithm", "adam_betas", [0.7], r"algorithm.adam_betas is \[0.7\]"),
+        ("algorithm", "precision", "half", "algorithm.precision is 'half'"),
+        ("run", "cuda_graphs", 1, "run.cuda_graphs is 1; it must be bool"),
+        ("run", "minutes", "ten", "run.minutes is 'ten'; it must be float"),
+        ("run", "run_dir", 3, "run.run_dir is 3; it must be Path"),
+    ],
+)
+def test_a_value_of_another_type_is_an_error_that_names_the_field(part, name, value, message):
+    values = stored()
+    values[part][name] = value
+    with pytest.raises(UsageError, match=message):
+        config_from_dict(values)
+
+
+@pytest.mark.parametrize("part", ["env", "algorithm", "run"])
+@pytest.mark.parametrize("value", [None, 3, [], "pixels"])
+def test_a_part_that_is_no_mapping_is_an_error_that_names_it(part, value):
+    with pytest.raises(UsageError, match=f"{part} is "):
+        config_from_dict({**stored(), part: value})
+
+
+def test_the_last_step_is_planned_or_where_to_stop():
+    run = default_config("cartpole", preset="cpu", env_steps=33).run
+    assert run.env_steps == run.last_step == 33
+    assert dataclasses.replace(run, stop_at=1).last_step == 1
+    assert dataclasses.replace(run, stop_at=50).last_step == 33
 
 
 @pytest.mark.parametrize(
@@ -31,7 +117,7 @@ def test_environment_steps_become_whole_iterations():
     [
         ({"task": "cartpol"}, "Did you mean 'cartpole'"),
         ({"task": "cartpole", "algo": "dvaa"}, "Unknown algorithm 'dvaa'. Did you mean 'dva'"),
-        ({"task": "cartpole", "preset": "gpu"}, "Allowed: cpu, fast, paper"),
+        ({"task": "cartpole", "preset": "gpu"}, "preset 'gpu'.*Allowed: cpu, fast, paper"),
         ({"task": "cartpole", "horizen": 3}, "Did you mean 'horizon'"),
         ({"task": "cartpole", "horizon": 0}, "horizon is 0"),
     ],
@@ -42,17 +128,42 @@ def test_wrong_names_and_values(arguments, message):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"minutes": 0.0}, {"stop_at": -1}, {"checkpoint_interval": 0}, {"seed": -1}]
-)
+    "changes",
+    [
+        {"minutes": 0.0}, {"stop_at": -1}, {"checkpoint_interval": 0}, {"seed": -1},
+        {"env_steps": 0}, {"minutes": float("nan")}, {"minutes": float("inf")}, {"threads": 0},
+        {"video_interval": -1}, {"evaluation_episodes": -1}, {"seed": 2**63},
+    ],
+)  # fmt: skip
 def test_ranges(changes):
     with pytest.raises(UsageError, match=r"it must be"):
-        default_config("cartpole", preset="cpu", **changes).validate()
+        default_config("cartpole", preset="cpu", **changes)
 
 
-def test_devices():
-    assert resolve_device("cpu") == "cpu"
-    assert resolve_device("auto") in ("cpu", "cuda")
-    with pytest.raises(UsageError, match="Allowed: auto, cpu, cuda"):
-        resolve_device("gpu")
-    with pytest.raises(UsageError, match="Allowed"):
-        resolve_device("cpu:1")
+def test_a_configuration_shares_nothing_with_what_it_was_read_from():
+    values = stored()
+    before = copy.deepcopy(values)
+    config = config_from_dict(values)
+    config.algorithm.horizon = 1
+    assert values == before
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_devices(available, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cpu") == torch.device("cpu")
+    auto = torch.device("cuda", 0) if available else torch.device("cpu")
+    assert resolve_device("auto") == auto
+    if available:
+        assert resolve_device("cuda:1") == torch.device("cuda", 1)
+        with pytest.raises(ValueError, match=r"'cuda:2', but PyTorch finds 2 CUDA"):
+            resolve_device("cuda:2")
+    else:
+        with pytest.raises(ValueError, match=r"'cuda', but PyTorch finds 0 CUDA"):
+            resolve_device("cuda")
+    for device in ("gpu", "cpu:1", "meta", ""):
+        with pytest.raises(ValueError, match="give 'auto', 'cpu', 'cuda' or 'cuda:INDEX'"):
+            resolve_device(device)
+        with pytest.raises(UsageError, match="give 'auto', 'cpu', 'cuda' or 'cuda:INDEX'"):
+            default_config("cartpole", preset="cpu", device=device).validate()

@@ -2,13 +2,18 @@
 
 import subprocess
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+from dva.policies import NO_MEMORY, RandomPolicy, ZeroPolicy
 from dva.runs import UsageError, evaluate
-from dva.runs.evaluation import film_agent, random_policy, zero_policy
+from dva.runs.evaluation import film_agent
 from dva.runs.video import GAP, VideoWriter, tile
+from dva.spec import ActionSpec, Entry, ObservationSpec
+
+SPECS = ObservationSpec((Entry("state", "vector", (1,)),)), ActionSpec(("a", "b"), 1 / 60)
 
 
 class Countdown:
@@ -37,8 +42,12 @@ class Countdown:
         pass
 
 
+def countdown(num_envs: int) -> Any:
+    return Countdown(num_envs)
+
+
 def test_short_episodes_do_not_count_more_often():
-    found = evaluate(zero_policy(1), Countdown, episodes=4)
+    found = evaluate(ZeroPolicy(*SPECS), countdown, episodes=4)
     assert found.returns == (1.0, 2.0, 3.0, 4.0)
     assert found.lengths == (1, 2, 3, 4)
     assert (found.episodes, found.mean, found.episode_length) == (4, 2.5, 2.5)
@@ -46,13 +55,13 @@ def test_short_episodes_do_not_count_more_often():
 
 
 def test_more_episodes_than_environments_at_once_are_all_different(monkeypatch):
-    made = []
+    made: list[Any] = []
 
-    def make(num_envs: int) -> Countdown:
+    def make(num_envs: int) -> Any:
         made.append(Countdown(num_envs))
         return made[-1]
 
-    found = evaluate(zero_policy(1), make, episodes=70, seed=5)
+    found = evaluate(ZeroPolicy(*SPECS), make, episodes=70, seed=5)
     assert found.episodes == len(found.returns) == 70
     assert [env.num_envs for env in made] == [64, 6]
     assert [env.seed for env in made] == [5, 5 + 64]
@@ -60,12 +69,14 @@ def test_more_episodes_than_environments_at_once_are_all_different(monkeypatch):
 
 def test_episodes_must_be_positive():
     with pytest.raises(UsageError, match="episodes is 0"):
-        evaluate(zero_policy(1), Countdown, episodes=0)
+        evaluate(ZeroPolicy(*SPECS), countdown, episodes=0)
 
 
 def test_random_actions_are_within_bounds_and_repeat():
-    observation = {"state": torch.zeros(100, 4)}
-    first, second = random_policy(2, 3)(observation), random_policy(2, 3)(observation)
+    observation = {"state": torch.zeros(100, 1)}
+    first, second = (
+        RandomPolicy(*SPECS, seed=3).act(observation, NO_MEMORY)[0] for _ in range(2)
+    )
     assert torch.equal(first, second)
     assert first.shape == (100, 2)
     assert -1 <= first.min() < -0.5 and 0.5 < first.max() <= 1

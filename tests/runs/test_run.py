@@ -1,10 +1,13 @@
 """A run's folder: made once, opened again, never shared."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 import yaml
 
 from dva import runs
-from dva.runs import Run, UsageError
+from dva.runs import Run, UsageError, machine
 from dva.runs.machine import describe_machine, git_commit, versions
 
 
@@ -59,7 +62,7 @@ def test_missing_runs_are_explained(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="none in runs/ either"):
         Run.open("runs/nothing")
-    Run.create(tiny(run_dir="runs/elsewhere"))
+    Run.create(tiny(run_dir=Path("runs/elsewhere")))
     with pytest.raises(UsageError, match="There are runs/elsewhere"):
         Run.open("nothing")
     Run.create(tiny("cartpole-dva-s0"))
@@ -73,7 +76,7 @@ def test_a_broken_configuration_is_explained(tiny):
     run = Run.create(tiny())
     text = (run.path / "config.yaml").read_text()
     (run.path / "config.yaml").write_text(text.replace("horizon:", "horizn:"))
-    with pytest.raises(UsageError, match="Did you mean 'horizon'"):
+    with pytest.raises(UsageError, match="config.yaml: algorithm lacks horizon and has horizn"):
         Run.open(run.path)
     (run.path / "config.yaml").write_text("config: [")
     with pytest.raises(UsageError, match="cannot be read"):
@@ -118,6 +121,21 @@ def test_a_configuration_that_is_no_text_is_one_line(tiny):
         Run.open(run.path)
 
 
-def test_commit_is_a_hash_or_nothing():
-    commit = git_commit()
-    assert commit is None or commit.removesuffix("-dirty").isalnum()
+def test_commit_is_a_hash_or_nothing(tmp_path, monkeypatch):
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        run = ["git", *who, *arguments]
+        return subprocess.run(run, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_commit() is None
+    (tmp_path / "machine.py").write_text("")
+    git("init")
+    git("add", ".")
+    git("commit", "--message", "first")
+    git("tag", "v1")
+    commit = git("rev-parse", "HEAD").strip()
+    assert git_commit() == commit
+    (tmp_path / "machine.py").write_text("changed")
+    assert git_commit() == f"{commit}-dirty"

@@ -1,6 +1,7 @@
 """Training on the real Cartpole, small: what is written, and that stopping changes nothing."""
 
 import dataclasses
+import importlib
 import json
 import math
 import signal
@@ -10,16 +11,25 @@ import pytest
 import torch
 
 from dva import runs
-from dva.runs import Run, UsageError, training
+from dva.runs import Run, UsageError, intervals
 from dva.runs.checkpoint import load_checkpoint
 from dva.runs.metrics import is_timing
 
 NAMES = set(
     "iteration env_steps wall_time return episode_length actor_loss critic_loss actor_grad_norm "
     "critic_grad_norm action_gradient_norm learning_rate steps_per_second nonfinite_count "
-    "peak_memory_mb seconds_rollout seconds_rendering seconds_simulation seconds_action_gradient "
-    "seconds_regression seconds_critic".split()
+    "updates skipped_updates peak_memory_mb seconds_rollout seconds_rendering seconds_simulation "
+    "seconds_action_gradient seconds_regression seconds_critic".split()
 )
+
+
+STEPS = 4 * 4
+"""Environment steps of one iteration."""
+
+
+def changed(config: runs.TrainConfig, **changes) -> runs.TrainConfig:
+    """The configuration with other fields of its `run`."""
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, **changes))
 
 
 def repeatable(run: Run) -> list[dict]:
@@ -53,8 +63,9 @@ def kill_at(iteration: int):
 def whole(tmp_path_factory) -> Run:
     """20 iterations without a stop, with video and evaluation."""
     config = runs.default_config(
-        "cartpole", preset="cpu", num_envs=4, horizon=4, image_size=32, iterations=20,
-        device="cpu", threads=1, evaluation_episodes=3, video_interval=10, checkpoint_interval=6,
+        "cartpole", preset="cpu", num_envs=4, horizon=4, image_size=32, env_steps=20 * STEPS,
+        device="cpu", threads=1, evaluation_episodes=3, video_interval=10 * STEPS,
+        checkpoint_interval=6 * STEPS,
         run_dir=tmp_path_factory.mktemp("runs") / "whole",
     )  # fmt: skip
     return runs.train(config).run
@@ -70,7 +81,7 @@ def test_everything_is_written(whole):
     evaluation = json.loads(whole.evaluation_path.read_text())
     assert evaluation["episodes"] == len(evaluation["returns"]) == 3
     names = sorted(path.name for path in whole.videos.iterdir())
-    assert names == ["iteration-000010.mp4", "iteration-000020.mp4"]
+    assert names == ["step-000000000160.mp4", "step-000000000320.mp4"]
     assert whole.curve.is_file()
     assert list(whole.tensorboard.glob("events*"))
     assert load_checkpoint(whole.checkpoints).info["iteration"] == 20
@@ -78,7 +89,7 @@ def test_everything_is_written(whole):
 
 
 def test_ten_and_ten_equal_twenty_bit_for_bit(whole, tiny):
-    first = runs.train(tiny(stop_at=10))
+    first = runs.train(tiny(stop_at=10 * STEPS))
     assert first.reason == "stop_at"
     run = Run.open(first.run.path)
     assert len(run.metrics()) == 10
@@ -89,10 +100,10 @@ def test_ten_and_ten_equal_twenty_bit_for_bit(whole, tiny):
 
 
 def test_a_killed_run_continues_as_if_it_had_not_been_killed(whole, tiny):
-    config = tiny(checkpoint_interval=5)
+    config = tiny(checkpoint_interval=5 * STEPS)
     with pytest.raises(Killed):
         runs.train(config, kill_at(8))
-    run = Run.open(config.run_dir)
+    run = Run.open(config.run.run_dir)
     assert len(run.metrics()) == 8
     with run.metrics_path.open("a") as file:
         file.write('{"iteration": 9, "re')
@@ -105,22 +116,22 @@ def test_a_killed_run_continues_as_if_it_had_not_been_killed(whole, tiny):
 
 def test_checkpoints_follow_the_clock_unless_an_interval_is_given(tiny, monkeypatch):
     for seconds, saved in ((0.0, 7), (1e9, None)):
-        monkeypatch.setattr(training, "CHECKPOINT_SECONDS", seconds)
+        monkeypatch.setattr(intervals, "CHECKPOINT_SECONDS", seconds)
         config = tiny(f"run-{seconds}")
         with pytest.raises(Killed):
             runs.train(config, kill_at(8))
         if saved is None:
-            assert not config.run_dir.joinpath("checkpoints").exists()
+            assert not config.run.run_dir.joinpath("checkpoints").exists()
         else:
-            assert load_checkpoint(config.run_dir / "checkpoints").info["iteration"] == saved
+            assert load_checkpoint(config.run.run_dir / "checkpoints").info["iteration"] == saved
 
 
 def test_videos_come_after_twice_as_long_each(tiny, monkeypatch):
-    monkeypatch.setattr(training, "FIRST_VIDEO_SECONDS", 1e-3)
-    run = runs.train(tiny(video_interval=None, stop_at=6)).run
-    times = {row["iteration"]: row["wall_time"] for row in run.metrics()}
+    monkeypatch.setattr(intervals, "FIRST_VIDEO_SECONDS", 1e-3)
+    run = runs.train(tiny(video_interval=None, stop_at=6 * STEPS)).run
+    times = {row["env_steps"]: row["wall_time"] for row in run.metrics()}
     filmed = [times[int(path.stem.split("-")[1])] for path in sorted(run.videos.iterdir())]
-    assert filmed[0] == times[1]
+    assert filmed[0] == times[STEPS]
     for earlier, later in pairwise(filmed):
         assert later > 0.99e-3 * 2 ** (math.floor(math.log2(earlier / 1e-3)) + 1)
 
@@ -129,13 +140,13 @@ def test_a_run_killed_before_its_first_checkpoint_starts_anew(whole, tiny):
     config = tiny()
     with pytest.raises(Killed):
         runs.train(config, kill_at(3))
-    run = Run.open(config.run_dir)
-    runs.train(dataclasses.replace(run.config, stop_at=5), resume=run)
+    run = Run.open(config.run.run_dir)
+    runs.train(changed(run.config, stop_at=5 * STEPS), resume=run)
     assert repeatable(run) == repeatable(whole)[:5]
 
 
 def test_seeds_differ(whole, tiny):
-    other = runs.train(tiny(seed=1, stop_at=2)).run
+    other = runs.train(tiny(seed=1, stop_at=2 * STEPS)).run
     assert repeatable(other)[1]["actor_loss"] != repeatable(whole)[1]["actor_loss"]
 
 
@@ -150,7 +161,7 @@ def test_a_signal_stops_after_the_iteration_and_saves(tiny):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-@pytest.mark.parametrize("limits", [{"iterations": 2}, {"stop_at": 2}])
+@pytest.mark.parametrize("limits", [{"env_steps": 2 * STEPS}, {"stop_at": 2 * STEPS}])
 def test_a_signal_in_the_last_iteration_interrupts_nothing(tiny, limits):
     def report(update: runs.Update) -> None:
         if update.row is not None and update.row["iteration"] == 2:
@@ -173,67 +184,71 @@ def test_a_second_signal_ends_it_at_once(tiny):
 
 
 def test_minutes_stop_by_time_and_leave_the_schedule(tiny):
-    outcome = runs.train(tiny(minutes=1e-6, iterations=1000))
+    outcome = runs.train(tiny(minutes=1e-6, env_steps=1000 * STEPS))
     assert outcome.reason == "minutes"
     assert len(outcome.run.metrics()) == 1
-    assert Run.open(outcome.run.path).config.planned_iterations == 1000
+    assert Run.open(outcome.run.path).config.run.env_steps == 1000 * STEPS
 
 
 def test_a_finished_run_says_how_to_go_on(whole):
-    with pytest.raises(UsageError, match="finished 20 of 20 .*--iterations 40"):
+    with pytest.raises(UsageError, match="finished 320 of 320 .*--env-steps 640"):
         runs.train(resume=Run.open(whole.path))
 
 
 def test_advice_names_the_limit_that_was_reached_and_never_a_smaller_plan(tiny):
-    run = runs.train(tiny(stop_at=2)).run
+    run = runs.train(tiny(stop_at=2 * STEPS)).run
     config = Run.open(run.path).config
-    with pytest.raises(UsageError, match="stop-at is 2. .* --stop-at above 2") as caught:
-        runs.train(dataclasses.replace(config, stop_at=2), resume=run)
-    assert "--iterations" not in str(caught.value)
-    learner = dataclasses.replace(config.learner, iterations=2)
-    with pytest.raises(UsageError, match="2 of 2 planned .* --iterations 20, and leave --stop-at"):
-        runs.train(dataclasses.replace(config, learner=learner, stop_at=1), resume=run)
-    assert Run.open(run.path).config.planned_iterations == 20
+    with pytest.raises(UsageError, match="stop-at is 32. .* --stop-at above 32") as caught:
+        runs.train(changed(config, stop_at=2 * STEPS), resume=run)
+    assert "--env-steps" not in str(caught.value)
+    with pytest.raises(
+        UsageError, match="32 of 32 planned .* --env-steps 320, and leave --stop-at"
+    ):
+        runs.train(changed(config, env_steps=2 * STEPS, stop_at=STEPS), resume=run)
+    assert Run.open(run.path).config.run.env_steps == 20 * STEPS
 
 
 def test_when_files_are_written_may_change(tiny):
-    run = runs.train(tiny(checkpoint_interval=1, stop_at=2)).run
-    changed = dataclasses.replace(run.config, checkpoint_interval=None, stop_at=3)
-    assert len(runs.train(changed, resume=run).run.metrics()) == 3
+    run = runs.train(tiny(checkpoint_interval=1, stop_at=2 * STEPS)).run
+    config = changed(run.config, checkpoint_interval=None, stop_at=3 * STEPS)
+    assert len(runs.train(config, resume=run).run.metrics()) == 3
 
 
 def test_a_run_continues_with_its_own_configuration_only(whole):
     stored = (whole.path / "config.yaml").read_text()
     run = Run.open(whole.path)
     with pytest.raises(UsageError, match="seed = 0; it cannot continue with 1"):
-        runs.train(dataclasses.replace(run.config, seed=1), resume=run)
-    learner = dataclasses.replace(run.config.learner, horizon=8)
+        runs.train(changed(run.config, seed=1), resume=run)
+    algorithm = dataclasses.replace(run.config.algorithm, horizon=8)
     with pytest.raises(UsageError, match="horizon = 4; it cannot continue with 8"):
-        runs.train(dataclasses.replace(run.config, learner=learner), resume=run)
-    run.config.seed = 1  # the folder decides, not what the caller holds
+        runs.train(dataclasses.replace(run.config, algorithm=algorithm), resume=run)
+    env = dataclasses.replace(run.config.env, num_envs=8)
+    with pytest.raises(UsageError, match="num_envs = 4; it cannot continue with 8"):
+        runs.train(dataclasses.replace(run.config, env=env), resume=run)
+    run.config.run.seed = 1  # the folder decides, not what the caller holds
     with pytest.raises(UsageError, match="seed = 0; it cannot continue with 1"):
         runs.train(resume=run)
     assert (whole.path / "config.yaml").read_text() == stored
 
 
 def test_what_cannot_be_built_leaves_no_folder(tiny, monkeypatch):
-    from dva import envs
+    build = importlib.import_module("dva.runs.build")  # the package has a function of that name
 
     def fail(*arguments, **options):
         raise RuntimeError("no renderer")
 
-    monkeypatch.setattr(envs, "make", fail)
+    monkeypatch.setattr(build, "make", fail)
     config = tiny()
     with pytest.raises(RuntimeError, match="no renderer"):
         runs.train(config)
-    assert not config.run_dir.exists()
+    assert not config.run.run_dir.exists()
 
 
 def test_policies_come_back_and_evaluate_alike(whole):
     policy = runs.load_policy(whole.path, device="cpu")
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (5, 9, 32, 32), generator=generator, dtype=torch.uint8)
-    actions = policy({"pixels": pixels})
+    actions, _ = policy.act({"pixels": pixels}, policy.initial_state(5))
     assert actions.shape == (5, 1)
     assert actions.abs().max() <= 1
     found = runs.evaluate_run(whole, episodes=3, device="cpu")
@@ -257,12 +272,12 @@ def test_nan_guard_saves_the_state_and_training_goes_on(tiny, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Cartpole, "start", wild)
         outcome = runs.train(
-            tiny(nan_guard=True, stop_at=2), lambda update: messages.append(update.message)
+            tiny(nan_guard=True, stop_at=2 * STEPS), lambda update: messages.append(update.message)
         )
     rows = outcome.run.metrics()
     assert rows[0]["nonfinite_count"] >= 1
     assert all(row["actor_loss"] is not None for row in rows)
-    path = outcome.run.nan_dumps / "iteration-000001.safetensors"
+    path = outcome.run.nan_dumps / "step-000000000016.safetensors"
     assert any(f"dva doctor --replay {path}" in message for message in messages if message)
     assert json.loads(path.with_suffix(".json").read_text())["environments"] == [1]
     lines = replay(path).lines

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from _recording import Recording
-from dva.sim import Model, WarpSimulator
+from dva.sim import Model, State, WarpSimulator
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -72,11 +72,17 @@ def random_state(model: Model, num_envs: int, seed: int, dtype: torch.dtype = to
     return joint_q.to(dtype), normal(model.num_dofs).to(dtype), action.to(dtype)
 
 
+def step(sim: WarpSimulator, joint_q, joint_qd, action) -> tuple[torch.Tensor, torch.Tensor]:
+    """Steps once; returns (joint_q, joint_qd)."""
+    after = sim.step(State(joint_q, joint_qd), action)
+    return after.joint_q, after.joint_qd
+
+
 def rollout(sim: WarpSimulator, joint_q, joint_qd, actions):
     """Steps through actions (h, N, A); returns the states after each step, (h, N, ...) each."""
     states = []
     for action in actions:
-        joint_q, joint_qd = sim.step(joint_q, joint_qd, action)
+        joint_q, joint_qd = step(sim, joint_q, joint_qd, action)
         states.append((joint_q, joint_qd))
     qs, qds = zip(*states, strict=True)
     return torch.stack(qs), torch.stack(qds)

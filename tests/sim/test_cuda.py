@@ -10,12 +10,14 @@ import warp as wp
 import dva
 from dva import robots
 from dva.compute.warp_runtime import start_warp
-from dva.learning import DVA, SHAC, DvaConfig, ShacConfig
+from dva.learning import DVA, SHAC, DvaConfig, ShacConfig, TrainingContext
 from dva.sensors import OUTPUTS, Camera
 from dva.sensors.caster import kernels as caster_kernels
 from dva.sensors.mujoco import kernels as sensor_kernels
 from dva.sim import WarpSimulator, load_model
 from dva.sim.warp.kernels import build_kernels
+
+from .robots import step
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 ARCHITECTURE = 90
@@ -53,7 +55,7 @@ def test_cuda_gives_what_the_cpu_gives(capture: bool):
         joint_qd = torch.zeros(8, model.num_dofs, device=device)
         action = torch.linspace(-1, 1, 24, device=device).view(8, 3).requires_grad_()
         for _ in range(4):
-            joint_q, joint_qd = sim.step(joint_q, joint_qd, action)
+            joint_q, joint_qd = step(sim, joint_q, joint_qd, action)
         gradient = torch.autograd.grad(joint_q.sum() + joint_qd.sum(), action)[0]
         results.append([value.detach().cpu() for value in (joint_q, joint_qd, gradient)])
     for one, other in zip(*results, strict=True):
@@ -62,9 +64,8 @@ def test_cuda_gives_what_the_cpu_gives(capture: bool):
 
 @needs_gpu
 def test_an_iteration_of_training_runs_on_cuda():
-    config = DvaConfig(num_envs=4, horizon=4, image_size=32)
-    env = dva.make("hopper", num_envs=4, device="cuda", image_size=32, final_pixels=False)
-    metrics = DVA(env, config).iterate()
+    env = dva.make("hopper", num_envs=4, device="cuda", image_size=32, final_observations=False)
+    metrics = DVA(env, DvaConfig(horizon=4), TrainingContext(1_000_000)).iterate()
     assert metrics["nonfinite_count"] == 0
 
 
@@ -76,7 +77,7 @@ def test_an_iteration_of_training_runs_on_cuda():
         (DVA, DvaConfig, "state", {}),
         (DVA, DvaConfig, "state", {"state_storage": "recompute"}),
         (SHAC, ShacConfig, "state", {}),
-        (SHAC, ShacConfig, "pixels", {"camera": "differentiable", "pixel_gradient": True}),
+        (SHAC, ShacConfig, "pixels", {"camera": "differentiable", "image_gradient": True}),
     ],
 )
 def test_recorded_iterations_on_cuda_are_plain_iterations(
@@ -84,35 +85,35 @@ def test_recorded_iterations_on_cuda_are_plain_iterations(
 ):
     states = []
     for cuda_graphs in (False, True):
-        values = config(num_envs=4, horizon=8, image_size=32, observe=observe, precision="float32")
+        values = config(horizon=8, precision="float32")
         env = dva.make(
-            "hopper", 4, device="cuda", image_size=32, pixels=observe == "pixels",
-            final_pixels=False, **changes,
+            "hopper", 4, device="cuda", image_size=32, observe=observe, final_observations=False,
+            **changes,
         )  # fmt: skip
-        learner = kind(env, values, seed=1, cuda_graphs=cuda_graphs)
+        algorithm = kind(env, values, TrainingContext(100_000, 1, cuda_graphs=cuda_graphs))
         for _ in range(12):
-            learner.iterate()
-        assert (learner._places is not None) == cuda_graphs
-        states.append(learner.state_dict())
+            algorithm.iterate()
+        assert (algorithm._fixed is not None) == cuda_graphs
+        states.append(algorithm.state_dict())
     for name, value in states[0].items():
-        if name.startswith(("actor", "critic", "normalizer", "env.joint")):
+        if name.startswith(("policy", "critic", "normalizers", "env.physics")):
             torch.testing.assert_close(states[1][name], value, rtol=0.05, atol=1e-3)
 
 
 @needs_gpu
 def test_training_on_cuda_goes_on_where_recording_fails():
-    env = dva.make("hopper", 4, device="cuda", pixels=False, final_pixels=False)
-    learner = DVA(env, DvaConfig(num_envs=4, horizon=4, observe="state"))
-    fit = learner.fit_critic
+    env = dva.make("hopper", 4, device="cuda", observe="state", final_observations=False)
+    algorithm = DVA(env, DvaConfig(horizon=4), TrainingContext(1_000_000))
+    fit = algorithm.fit_critic
 
     def read(rollout: Any) -> Any:
         rollout.rewards.sum().item()
         return fit(rollout)
 
-    learner.fit_critic = read  # type: ignore[method-assign]
+    algorithm.fit_critic = read  # type: ignore[method-assign]
     stream = torch.cuda.current_stream()
     with pytest.warns(UserWarning, match="CUDA graphs could not record"):
-        rows = [learner.iterate() for _ in range(6)]
+        rows = [algorithm.iterate() for _ in range(6)]
     assert torch.cuda.current_stream() == stream
     assert rows[-1]["nonfinite_count"] == 0 and rows[-1]["seconds_simulation"] is not None
 

@@ -109,12 +109,14 @@ def test_gradients_are_the_recorded_ones(file, horizon, make):
 
 
 def test_inertia_of_a_task_can_be_chosen(make):
-    published, physical = make("ant").model, make("ant", inertia="physical").model
+    published, physical = (
+        make("ant", **changes).simulator.model for changes in ({}, {"inertia": "physical"})
+    )
     assert (published.link_mass == physical.link_mass).all()
     difference = np.abs(published.link_inertia - physical.link_inertia)
     assert (difference.max((1, 2)) > 0.01).all()
     with pytest.raises(ValueError, match="inertia is 'true'"):
-        dva.make("ant", num_envs=1, device="cpu", pixels=False, inertia="true")
+        dva.make("ant", num_envs=1, device="cpu", observe="state", inertia="true")
 
 
 @pytest.mark.parametrize(

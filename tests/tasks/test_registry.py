@@ -67,12 +67,12 @@ def test_task_file_is_all_that_a_new_task_needs():
     assert truncated.all() and not terminated.any()
     reward.sum().backward()
     assert action.grad is not None and (action.grad > 0).all()
-    assert gymnasium.make_vec("dva/Slide-v0", num_envs=2, pixels=False).num_envs == 2
+    assert gymnasium.make_vec("dva/Slide-v0", num_envs=2, observe="state").num_envs == 2
 
 
 def test_variant_of_a_task():
     tasks.register(replace(tasks.get("hopper"), name="hopper-short", episode_length=10))
-    assert dva.make("hopper-short", num_envs=1, pixels=False).episode_length == 10
+    assert dva.make("hopper-short", num_envs=1, observe="state").episode_length == 10
     assert "dva/HopperShort-v0" in gymnasium.registry
 
 
@@ -92,9 +92,9 @@ def test_wrong_tasks_are_refused():
     with pytest.raises(TypeError, match="takes a Task instance"):
         tasks.register(Slide)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="no robot file 'nowhere.xml'"):
-        dva.make(Slide(robot="nowhere.xml"), num_envs=1, pixels=False)
+        dva.make(Slide(robot="nowhere.xml"), num_envs=1, observe="state")
     with pytest.raises(ValueError, match=r"start\(\) of task 'slide'"):
-        dva.make(Slide(robot="hopper"), num_envs=1, pixels=False)
+        dva.make(Slide(robot="hopper"), num_envs=1, observe="state")
 
 
 def test_importing_dva_alone_is_light():

@@ -20,7 +20,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(_unknown(device)) from error
-    if found.type not in ("cpu", "cuda"):
+    if found.type not in ("cpu", "cuda") or (found.type == "cpu" and found.index):
         raise ValueError(_unknown(device))
     if found.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -32,7 +32,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
             )
         # Tensors say "cuda:0", never "cuda"; a comparison needs the same words.
         found = torch.device("cuda", found.index or 0)
-    return found
+    return found if found.type == "cuda" else torch.device("cpu")
 
 
 def indexed_device(device: str | torch.device) -> torch.device:

@@ -29,8 +29,9 @@ def find_registered(kind: str, name: str, registered: Mapping[str, T], how: str)
         _import(kind, name, module)
     if own in registered:
         return registered[own]
+    close = closest_match(own, registered).replace("'", f"'{module}{colon}", 1)
     raise ValueError(
-        f"Unknown {kind} {name!r}.{closest_match(own, registered)} Known: "
+        f"Unknown {kind} {name!r}.{close} Known: "
         f"{', '.join(sorted(registered))}. {how}"
     )
 

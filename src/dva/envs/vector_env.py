@@ -219,7 +219,9 @@ class VectorEnv:
         self._readings.detach()
 
     def close(self) -> None:
-        """Lets go of simulator and sensors; the environment cannot be used afterwards."""
+        """Lets go of simulator and sensors, once; the environment cannot be used afterwards."""
+        if self._closed:
+            return
         self._closed = True
         self._readings.close()
         self._spectator = None

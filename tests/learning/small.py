@@ -1,0 +1,56 @@
+"""Algorithms small enough for tests, on the point mass or on any other environment."""
+
+from typing import Any
+
+import torch
+from point_mass import PointMass
+
+from dva.envs import Environment
+from dva.learning import DVA, SHAC, DvaConfig, Metrics, ShacConfig, TrainingContext
+from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
+from dva.learning.first_order.config import FirstOrderConfig
+
+VALUES: dict[str, Any] = {
+    "horizon": 5, "trunk_size": 16, "actor_hidden": (16,), "critic_hidden": (16,),
+    "critic_iterations": 2, "precision": "float32",
+}  # fmt: skip
+
+
+def context(
+    env: Environment, config: FirstOrderConfig, iterations: int = 20, seed: int = 0, **changes: Any
+) -> TrainingContext:
+    """Plans so many iterations."""
+    return TrainingContext(iterations * env.num_envs * config.horizon, seed, **changes)
+
+
+def small_dva(
+    env: Environment | None = None,
+    seed: int = 0,
+    iterations: int = 20,
+    threads: int | None = None,
+    **changes: Any,
+) -> DVA:
+    """Makes D.Va for an environment, by default 6 point masses."""
+    env = env or PointMass(6)
+    config = DvaConfig(**{**VALUES, **changes})
+    return DVA(env, config, context(env, config, iterations, seed, threads=threads))
+
+
+def small_shac(
+    env: Environment | None = None, seed: int = 0, iterations: int = 20, **changes: Any
+) -> SHAC:
+    """Makes SHAC for an environment, by default 4 point masses seen as states."""
+    env = env or PointMass(4, observe=("state",))
+    config = ShacConfig(**{**VALUES, "horizon": 6, **changes})
+    return SHAC(env, config, context(env, config, iterations, seed))
+
+
+def without_times(metrics: Metrics) -> Metrics:
+    """Drops what depends on the machine's speed."""
+    return {name: value for name, value in metrics.items() if not name.startswith("seconds")}
+
+
+def parameter_gradient(algorithm: FirstOrderAlgorithm) -> torch.Tensor:
+    """The actor's present gradient, before it was clipped, as one vector."""
+    gradients = [p.grad.flatten() for p in algorithm.actor.parameters() if p.grad is not None]
+    return torch.cat(gradients)
