@@ -12,10 +12,12 @@ import torch
 from dva.compute.threads import split_environments
 
 __all__ = [
-    "at_least_one",
+    "MAX_COUNT",
+    "MAX_IMAGE_SIDE",
     "check_shapes",
     "check_tensor",
     "closest_match",
+    "count",
     "env_ids",
     "image_size",
     "require",
@@ -46,14 +48,19 @@ def require(name: str, value: object, condition: bool, allowed: str) -> None:
         raise ValueError(f"{name} is {value!r}; it must be {allowed}.")
 
 
-def at_least_one(name: str, value: int) -> int:
-    """Accepts whole numbers from 1.
+MAX_COUNT = 1_000_000
+"""The largest number of environments, frames or threads; no memory holds more."""
+
+
+def count(name: str, value: int) -> int:
+    """Accepts whole numbers from 1 to `MAX_COUNT`.
 
     Raises:
         ValueError: `value` is something else.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {value!r}; give a whole number of at least 1.")
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= MAX_COUNT:
+        raise ValueError(f"{name} is {value!r}; give a whole number between 1 and {MAX_COUNT:,}.")
     return int(value)
 
 
@@ -69,7 +76,7 @@ def seed(value: int) -> int:
 
 
 MAX_IMAGE_SIDE = 4096
-"""Pixels; what a camera can be asked for at most."""
+"""The largest height or width of an image [pixels]."""
 
 
 def image_size(value: int | Sequence[int]) -> tuple[int, int]:
@@ -107,11 +114,11 @@ def shards(num_envs: int, threads: int | None, device: torch.device) -> list[sli
         Contiguous parts, none of them empty.
 
     Raises:
-        ValueError: `threads` is not a whole number of at least 1.
+        ValueError: `threads` is not a whole number that `count` accepts.
     """
     if threads is None:
         threads = torch.get_num_threads() if device.type == "cpu" else 1
-    return split_environments(num_envs, at_least_one("threads", threads))
+    return split_environments(num_envs, count("threads", threads))
 
 
 def check_tensor(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import tyro
 
+from dva.compute import arguments
 from dva.compute.arguments import require
 from dva.sensors import CAMERA_KINDS, CameraKind
 from dva.sim import StateStorage
@@ -40,9 +41,8 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "frame_stack"):
-            value = getattr(self, name)
-            require(name, value, 1 <= value <= MAX_COUNT, f"between 1 and {MAX_COUNT:,}")
-        require("image_size", self.image_size, 1 <= self.image_size <= 4096, "between 1 and 4096")
+            arguments.count(name, getattr(self, name))
+        arguments.image_size(self.image_size)
         require("observe", self.observe, len(self.observe) > 0, 'one name or more, such as "state"')
         require("camera", self.camera, self.camera in CAMERA_KINDS, " or ".join(CAMERA_KINDS))
         storages = ("full", "recompute")
@@ -50,7 +50,3 @@ class EnvConfig:
             "state_storage", self.state_storage, self.state_storage in storages,
             " or ".join(storages),
         )  # fmt: skip
-
-
-MAX_COUNT = 1_000_000
-"""Environments at most: more fit into no memory."""

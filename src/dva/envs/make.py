@@ -90,13 +90,16 @@ def make(
     observe = (observe,) if isinstance(observe, str) else tuple(observe)
     makers = _choose_sensors(task, observe, sensors)
     _check_camera(camera, image_gradient)
+    num_envs = arguments.count("num_envs", num_envs)
+    size = arguments.image_size(image_size)
+    frame_stack = arguments.count("frame_stack", frame_stack)
     found = resolve_device(device)
     factory = find_simulator(simulator) if isinstance(simulator, str) else simulator
     built = factory(
         SimulatorRequest(
             robot=str(task.mjcf),
             inertia=task.inertia,
-            num_envs=arguments.at_least_one("num_envs", num_envs),
+            num_envs=num_envs,
             device=found,
             control_dt=task.control_dt,
             substeps=task.substeps,
@@ -112,8 +115,8 @@ def make(
         device=found,
         view=task.view,
         scene=task.scene,
-        image_size=arguments.image_size(image_size),
-        frame_stack=arguments.at_least_one("frame_stack", frame_stack),
+        image_size=size,
+        frame_stack=frame_stack,
         camera=camera,
         image_gradient=image_gradient,
         threads=threads,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from dva.compute import arguments
-from dva.sensors import Camera, Scene, View
+from dva.sensors import Camera, Scene, View, check_mount
 from dva.sim import Model, State
 
 __all__ = ["Spectator"]
@@ -21,6 +21,9 @@ class Spectator:
         device: where the states are.
         threads: CPU threads; None: as many as torch has.
         capture: replay the camera's launches as one graph.
+
+    Raises:
+        ValueError: the robot has no body named `view.mount`.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Spectator:
         threads: int | None = None,
         capture: bool = True,
     ) -> None:
+        check_mount(view, model.body_names, model.path)
         self._model, self._view, self._scene, self._device = model, view, scene, device
         self._threads, self._capture = threads, capture
         self._cameras: dict[tuple[int, tuple[int, int]], Camera] = {}

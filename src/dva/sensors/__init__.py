@@ -8,7 +8,7 @@ by adding a file; nothing outside this room knows how a picture is drawn.
 """
 
 from dva.sensors.camera import OUTPUTS, RENDERERS, Camera, RendererName
-from dva.sensors.scene import Scene, View, compose_scene
+from dva.sensors.scene import Scene, View, check_mount, compose_scene
 from dva.sensors.sensor import CAMERA_KINDS, CameraKind, Sensor, SensorMaker, SensorRequest
 from dva.sensors.soft.camera import DifferentiableCamera
 from dva.sensors.standard import STANDARD_SENSORS, CameraSensor, JointAngles
@@ -29,5 +29,6 @@ __all__ = [
     "SensorMaker",
     "SensorRequest",
     "View",
+    "check_mount",
     "compose_scene",
 ]

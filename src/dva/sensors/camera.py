@@ -19,7 +19,7 @@ from dva.compute.threads import run_side_by_side
 from dva.compute.warp_runtime import start_warp
 from dva.sensors.caster.renderer import CasterRenderer
 from dva.sensors.mujoco.renderer import MujocoRenderer
-from dva.sensors.rendering import Renderer, Setup
+from dva.sensors.rendering import Renderer, RenderRequest
 from dva.sensors.scene import Scene, View, compose_scene
 from dva.sensors.shapes import unsupported_geoms
 from dva.sim import Model
@@ -73,21 +73,21 @@ class Camera:
         renderer: RendererName = "auto",
         capture: bool = True,
     ) -> None:
-        self.num_envs = arguments.at_least_one("num_envs", num_envs)
+        self.num_envs = arguments.count("num_envs", num_envs)
         self.image_size = arguments.image_size(image_size)
         self.outputs = _outputs(outputs)
         start_warp()
         self.device = indexed_device(device)
         shards = arguments.shards(self.num_envs, threads, self.device)
         self.threads = len(shards)
-        if arguments.at_least_one("samples", samples) > 1 and "rgb" not in self.outputs:
+        if arguments.count("samples", samples) > 1 and "rgb" not in self.outputs:
             raise ValueError(
                 f'samples is {samples}, but only "rgb" is averaged: use 1 or add "rgb" to outputs.'
             )
         self.model = model
         self.view = view
         self.scene = scene
-        setup = Setup(
+        request = RenderRequest(
             model,
             view,
             scene,
@@ -98,12 +98,12 @@ class Camera:
             self.device,
             capture,
         )
-        self.renderer = _choose(renderer, setup)
+        self.renderer = _choose(renderer, request)
         """Which renderer draws: "caster" or "mujoco"."""
-        self._setup = setup
+        self._request = request
         with self._warp_scope():
             self._shards = [
-                _Shard(envs, _DRAWS[self.renderer](setup, envs.stop - envs.start))
+                _Shard(envs, _DRAWS[self.renderer](request, envs.stop - envs.start))
                 for envs in shards
             ]
         self._compiled = False
@@ -136,7 +136,7 @@ class Camera:
                 f"joint_q is on {joint_q.device}, the camera on {self.device}: move one of them."
             )
         joint_q = joint_q.detach()
-        images = self._setup.allocate(self.num_envs)
+        images = self._request.allocate(self.num_envs)
         jobs = [functools.partial(shard.render, joint_q, images) for shard in self._shards]
         with self._warp_scope():
             # the first pass compiles kernels, which threads must not do side by side
@@ -175,11 +175,11 @@ class _Shard:
 _DRAWS = {"caster": CasterRenderer, "mujoco": MujocoRenderer}
 
 
-def _choose(renderer: RendererName, setup: Setup) -> Literal["caster", "mujoco"]:
+def _choose(renderer: RendererName, request: RenderRequest) -> Literal["caster", "mujoco"]:
     if renderer not in RENDERERS:
         raise ValueError(f"renderer is {renderer!r}; allowed: {', '.join(RENDERERS)}.")
     if renderer == "auto":
-        return "mujoco" if unsupported_geoms(setup.mj_model) else "caster"
+        return "mujoco" if unsupported_geoms(request.mj_model) else "caster"
     return renderer
 
 

@@ -12,11 +12,11 @@ import torch
 from dva.sensors.scene import Scene, View
 from dva.sim import Model
 
-__all__ = ["Renderer", "Setup"]
+__all__ = ["Renderer", "RenderRequest"]
 
 
 @dataclass(frozen=True)
-class Setup:
+class RenderRequest:
     """What a camera renders."""
 
     model: Model
@@ -53,5 +53,5 @@ class Renderer(Protocol):
     """Renders a fixed number n of environments; has buffers of its own."""
 
     def render(self, joint_q: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
-        """Renders joint positions (n, nq) into images as `Setup.allocate` makes them."""
+        """Renders joint positions (n, nq) into images as `RenderRequest.allocate` makes them."""
         ...

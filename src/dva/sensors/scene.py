@@ -148,12 +148,7 @@ def compose_scene(mjcf_path: str | Path, view: View, scene: Scene) -> mujoco.MjS
         ValueError: the file has no body named `view.mount`.
     """
     spec = mujoco.MjSpec.from_file(str(mjcf_path))
-    bodies = [body.name for body in spec.bodies if body.name != "world"]
-    if view.mount is not None and view.mount not in bodies:
-        raise ValueError(
-            f"View.mount is {view.mount!r}, which {Path(mjcf_path).name} has no body for. "
-            f"Bodies: {', '.join(bodies)}; or None for a camera fixed in the world."
-        )
+    check_mount(view, [body.name for body in spec.bodies], Path(mjcf_path))
     for light in list(spec.lights):
         spec.delete(light)
     _add_surfaces(spec, scene)
@@ -173,6 +168,20 @@ def compose_scene(mjcf_path: str | Path, view: View, scene: Scene) -> mujoco.MjS
         fovy=view.fovy,
     )
     return spec
+
+
+def check_mount(view: View, bodies: Sequence[str], path: Path) -> None:
+    """Refuses a view whose mount is not among the bodies of an MJCF file.
+
+    Raises:
+        ValueError: no body is named `view.mount`; the message lists the bodies.
+    """
+    names = [name for name in bodies if name != "world"]
+    if view.mount is not None and view.mount not in names:
+        raise ValueError(
+            f"View.mount is {view.mount!r}, but {path.name} has no body of that name. "
+            f"Bodies: {', '.join(names)}; or None for a camera fixed in the world."
+        )
 
 
 def _add_surfaces(spec: mujoco.MjSpec, scene: Scene) -> None:

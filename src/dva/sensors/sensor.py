@@ -1,7 +1,7 @@
 """The contract of a sensor, and what one is built from."""
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -69,6 +69,8 @@ class SensorRequest:
     """CPU threads; None: as many as torch has."""
     capture: bool = True
     """Whether launches are captured and replayed as one graph, where that is possible."""
+    shared: dict[str, Any] = field(default_factory=dict, compare=False)
+    """What the sensors of one environment share, each kind under a name of its own."""
 
 
 class SensorMaker(Protocol):

@@ -8,7 +8,7 @@ import torch
 import warp as wp
 
 from dva.sensors.caster.kernels import enclose, place, stand
-from dva.sensors.rendering import Setup
+from dva.sensors.rendering import RenderRequest
 from dva.sensors.shapes import Shapes, read_shapes
 from dva.sim import LinkPoses
 
@@ -23,7 +23,7 @@ class Stage:
     """The shapes of n environments, relative to each one's camera.
 
     Args:
-        setup: what is rendered.
+        request: what is rendered.
         num_envs: number of environments n.
 
     Attributes:
@@ -35,12 +35,12 @@ class Stage:
         ValueError: the scene has a geom that is not a plain shape.
     """
 
-    def __init__(self, setup: Setup, num_envs: int) -> None:
-        device = wp.device_from_torch(setup.device)
+    def __init__(self, request: RenderRequest, num_envs: int) -> None:
+        device = wp.device_from_torch(request.device)
         self._num_envs = num_envs
-        self._poses = LinkPoses(setup.model, num_envs, setup.device)
-        self.shapes: Shapes = read_shapes(setup.mj_model, setup.model)
-        view, model, shapes = setup.view, setup.model, self.shapes
+        self._poses = LinkPoses(request.model, num_envs, request.device)
+        self.shapes: Shapes = read_shapes(request.mj_model, request.model)
+        view, model, shapes = request.view, request.model, self.shapes
         mount = model.body_names.index(view.mount) if view.mount is not None else 0
         constants = {
             "kind": (shapes.kind, int),
