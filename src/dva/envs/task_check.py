@@ -1,4 +1,4 @@
-"""Compares a task's functions with its robot before anything is stepped."""
+"""Checks a task's functions against its robot before the first step."""
 
 import torch
 
@@ -8,22 +8,22 @@ from dva.tasks.task import Task
 __all__ = ["check_task"]
 
 _ROWS = 2
-"""Robots with which a task is tried: with one, (1, 2) and (2,) could pass for each other."""
+"""Number of robots in the check: with one, a shape (1, 2) could pass for (2,)."""
 
 
 def check_task(task: Task, simulator: Simulator) -> int:
-    """Calls every function of a task once and checks what it returns.
+    """Calls every function of a task once, checks the results and returns the observation's length.
 
     Args:
         task: the task.
-        simulator: has the robot.
+        simulator: the simulator of its robot.
 
     Returns:
         The length O of the task's state observation.
 
     Raises:
         ValueError: a function returns something of another shape or dtype than a task must; the
-            text names function, shape and the one expected.
+            text names the function, the shape and the one expected.
     """
     model, device, n = simulator.model, simulator.device, _ROWS
     start = task.start(n, torch.Generator(device), device, False)

@@ -30,8 +30,8 @@ class View:
     with its mount and never rotates.
 
     Raises:
-        ValueError: a vector that has not three finite numbers, `eye` equal to `target`, `fovy`
-            outside (0, 180), or `follow` with anything but x, y, z.
+        ValueError: a vector is not three finite numbers, `eye` equals `target`, `fovy` lies outside
+            (0, 180), or `follow` holds anything but x, y and z.
     """
 
     eye: Vec3
@@ -61,14 +61,14 @@ class View:
 
     @property
     def follow_mask(self) -> Vec3:
-        """Is 1 along the world axes that the camera follows and 0 along the others."""
+        """Holds 1 along the world axes that the camera follows, 0 along the others."""
         followed = self.follow if self.mount is not None else ""
         return (float("x" in followed), float("y" in followed), float("z" in followed))
 
     @property
     def rotation(self) -> np.ndarray:
-        """Is the camera's rotation (3, 3): columns are its right, up and backward axes in the world
-        frame."""
+        """Rotates the camera's frame into the world's (3, 3): its columns are the camera's right,
+        up and backward axes."""
         backward = np.subtract(self.eye, self.target, dtype=float)
         backward /= np.linalg.norm(backward)
         up = np.array([0.0, 0.0, 1.0])
@@ -81,15 +81,14 @@ class View:
 
 @dataclass(frozen=True)
 class Scene:
-    """What surrounds the robot. Colours are RGB in [0, 1]; the same scene is used by all
-    environments.
+    """Describes what surrounds the robot, alike in all environments. Colours are RGB in [0, 1].
 
-    Floor and wall are infinite and the checks are fixed in the world, so that motion is seen
-    however far a robot goes.
+    Floor and wall are infinite and the checks are fixed in the world, so that motion shows however
+    far a robot goes.
 
     Raises:
-        ValueError: a vector that has not three finite numbers, a colour outside [0, 1], a light
-            from below, or a length that is not positive.
+        ValueError: a vector is not three finite numbers, a colour lies outside [0, 1], the light
+            comes from below, or a length is not positive.
     """
 
     floor_height: float = 0.0
@@ -106,7 +105,7 @@ class Scene:
     wall_color: Vec3 = (0.72, 0.75, 0.79)
     """The wall."""
     sky_color: Vec3 = (0.70, 0.80, 0.92)
-    """Where a ray meets nothing within `far`."""
+    """Where a ray hits nothing within `far`."""
     light_direction: Vec3 = (0.35, 0.85, -1.0)
     """Direction in which the light travels; any length."""
     light: float = 0.75
@@ -117,14 +116,14 @@ class Scene:
     """Share of the directional light that a shadow takes away; 0 turns shadows off and saves their
     rays."""
     far: float = 100.0
-    """Length of view along the optical axis [m]; also the depth of a pixel that meets nothing."""
+    """Range of sight along the optical axis [m]; also the depth where a ray hits nothing."""
 
     def __post_init__(self) -> None:
         for name in ("floor_color", "floor_color2", "wall_color", "sky_color", "light_direction"):
             _check_vector(f"Scene.{name}", getattr(self, name))
         for name in ("floor_color", "floor_color2", "wall_color", "sky_color"):
             if not all(0.0 <= channel <= 1.0 for channel in getattr(self, name)):
-                raise ValueError(f"Scene.{name} is {getattr(self, name)}; channels lie in [0, 1].")
+                raise ValueError(f"Scene.{name} is {getattr(self, name)}; give channels in [0, 1].")
         if self.light_direction[2] >= 0.0:
             raise ValueError(
                 f"Scene.light_direction is {self.light_direction}; its z must be below 0."
@@ -134,15 +133,15 @@ class Scene:
                 raise ValueError(f"Scene.{name} is {getattr(self, name)}; give a length above 0 m.")
         for name in ("light", "ambient", "shadow"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"Scene.{name} is {getattr(self, name)}; it lies in [0, 1].")
+                raise ValueError(f"Scene.{name} is {getattr(self, name)}; give a number in [0, 1].")
 
 
 def compose_scene(mjcf_path: str | Path, view: View, scene: Scene) -> mujoco.MjSpec:
     """Puts floor, wall, light and camera around a robot's MJCF.
 
-    What is added touches nothing (no contact, no mass) and adds no body, so bodies, joints and
-    coordinates keep their numbers. Lights of the file are removed: the scene's is the only one. The
-    camera stands where it is when the robot is in the file's reference pose; `Camera` moves it.
+    These additions touch nothing (no contact, no mass) and add no body, so bodies, joints and
+    coordinates keep their numbers. The file's own lights are removed: the scene's is the only one.
+    The camera stands where the file's reference pose puts it; `Camera` moves it.
 
     Raises:
         ValueError: the file has no body named `view.mount`.
@@ -194,15 +193,14 @@ def _add_surfaces(spec: mujoco.MjSpec, scene: Scene) -> None:
         width=TEXTURE_PIXELS,
         height=TEXTURE_PIXELS,
     )
-    # one repetition of the texture is two checks; an infinite plane repeats it every 2 / texrepeat
-    # metres
+    # The texture is two checks wide; an infinite plane repeats it every 2 / texrepeat metres.
     repeat = 1.0 / scene.checker_size
     floor = spec.add_material(name=FLOOR, texrepeat=[repeat, repeat], specular=0.0, shininess=0.0)
     floor.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = FLOOR
     spec.add_material(name=WALL, rgba=(*scene.wall_color, 1.0), specular=0.0, shininess=0.0)
     _add_plane(spec, FLOOR, (0.0, 0.0, scene.floor_height), (1.0, 0.0, 0.0, 0.0))
     if scene.wall_y is not None:
-        # a quarter turn about x points the plane's normal along -y, towards the camera
+        # A quarter turn about x points the plane's normal along -y, towards the camera.
         quarter = float(np.sqrt(0.5))
         _add_plane(
             spec, WALL, (0.0, scene.wall_y, scene.floor_height), (quarter, quarter, 0.0, 0.0)
@@ -210,7 +208,7 @@ def _add_surfaces(spec: mujoco.MjSpec, scene: Scene) -> None:
 
 
 def _add_plane(spec: mujoco.MjSpec, name: str, position: Vec3, quaternion: Sequence[float]) -> None:
-    # every attribute that a default class of the robot's file may have changed is given here
+    # Every attribute that a default class of the robot's file could change is set here.
     spec.worldbody.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_PLANE,
@@ -238,8 +236,7 @@ def _add_light(spec: mujoco.MjSpec, scene: Scene) -> None:
         specular=[0.0] * 3,
     )
     spec.visual.headlight.active = 0
-    # view distances are multiples of the model's extent: fix it, so that they do not depend on the
-    # robot's size
+    # View distances are multiples of the model's extent, which must not depend on the robot's size.
     spec.stat.extent = 1.0
     spec.visual.map.znear = 0.01
     spec.visual.map.zfar = scene.far

@@ -20,15 +20,15 @@ __all__ = ["STANDARD_SENSORS", "CameraSensor", "JointAngles"]
 
 @dataclass(frozen=True)
 class CameraSensor:
-    """A camera as a sensor; several may look at one robot.
+    """Offers a camera as a sensor; one robot may have several.
 
-    What is None is the task's view and the environment's image size and frame stack.
+    None stands for the task's view, or the environment's image size or frame stack.
     """
 
     name: str = "pixels"
     output: Literal["rgb", "depth", "segmentation"] = "rgb"
     """"rgb" uint8 (3, H, W); "depth" float32 (1, H, W) [m]; "segmentation" int32 (1, H, W), number
-    of the body, -1 for nothing."""
+    of the body, -1 where there is none."""
     view: View | None = None
     image_size: int | tuple[int, int] | None = None
     frame_stack: int | None = None
@@ -37,8 +37,8 @@ class CameraSensor:
         """Builds the camera that the request asks for.
 
         Raises:
-            ValueError: the view's mount is no body of the robot, the size is not allowed, or a
-                gradient is asked for that does not pass.
+            ValueError: the robot has no body named by the view's mount, the image size is not
+                allowed, or the camera "differentiable" does not render the output.
         """
         size = arguments.image_size(self.image_size or request.image_size)
         view = self.view or request.view
@@ -158,16 +158,16 @@ class _CameraReading:
 
 @dataclass(frozen=True)
 class JointAngles:
-    """The positions of all hinges and slides, as encoders on the joints measure them."""
+    """Measures the positions of all hinges and slides, as encoders on the joints do."""
 
     name: str = "joint_angles"
     frame_stack: int = 1
 
     def build(self, request: SensorRequest) -> Sensor:
-        """Picks the coordinates of joints that are not free.
+        """Builds a sensor of the coordinates of all joints that are not free.
 
         Raises:
-            ValueError: the robot has none.
+            ValueError: the robot has no such joint.
         """
         model = request.model
         columns = [
@@ -176,7 +176,9 @@ class JointAngles:
             if joint != FREE
         ]
         if not columns:
-            raise ValueError(f"Sensor {self.name!r} measures joints, but this robot has none.")
+            raise ValueError(
+                f"Sensor {self.name!r} measures hinges and slides, but this robot has none."
+            )
         entry = Entry(
             self.name, "vector", (len(columns),), frame_stack=self.frame_stack, units="rad or m"
         )
@@ -203,4 +205,4 @@ STANDARD_SENSORS: tuple[SensorMaker, ...] = (
     CameraSensor("segmentation", "segmentation"),
     JointAngles(),
 )
-"""What any task can be asked for; a task's own sensors of the same name replace them."""
+"""The sensors that every task offers; a task's own sensors of the same name replace them."""

@@ -18,7 +18,7 @@ def stand(
     link_position: wp.array3d[wp.vec3], link_rotation: wp.array3d[wp.quat], mount: int,
     mount_offset: wp.vec3, view_eye: wp.vec3, follow: wp.vec3, eye: wp.array[wp.vec3],
 ):  # fmt: skip
-    """Moves the camera's eye with the mount."""
+    """Moves the camera's eye with its mount."""
     e = wp.tid()
     position = mount_offset
     if mount >= 0:
@@ -34,7 +34,7 @@ def place(
     local_position: wp.array[wp.vec3], local_rotation: wp.array[wp.quat], eye: wp.array[wp.vec3],
     center: wp.array2d[wp.vec3], rotation: wp.array2d[wp.mat33],
 ):  # fmt: skip
-    """Moves every shape with its link."""
+    """Moves every shape with its link, relative to the eye."""
     e, g = wp.tid()
     position = local_position[g]
     turn = local_rotation[g]
@@ -50,7 +50,7 @@ def place(
 def enclose(
     num_shapes: int, center: wp.array2d[wp.vec3], reach: wp.array[float], hull: wp.array[wp.vec4]
 ):
-    """Writes a sphere around all shapes: centre and radius."""
+    """Computes the centre and radius of a sphere around all shapes of an environment."""
     e = wp.tid()
     middle = wp.vec3()
     for g in range(num_shapes):
@@ -81,9 +81,9 @@ def shadowed(
 
 @wp.func
 def stripe(position: float, checker: float, soft: float) -> float:
-    """Tells in which of two alternating stripes a point is: 1 or 0.
+    """Tells in which of two alternating stripes a point lies: 1 or 0.
 
-    As in a filtered texture that repeats, every second edge is a ramp of `soft` checks.
+    As in a filtered, repeated texture, every second edge is a ramp `soft` checks wide.
     """
     phase = 0.5 * position / checker + 0.5
     phase = 2.0 * (phase - wp.floor(phase))  # in checks, 0 to 2

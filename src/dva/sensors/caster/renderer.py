@@ -1,9 +1,9 @@
-"""A ray caster for scenes of plain shapes: what our robots are made of.
+"""A ray caster for scenes of plain shapes, of which our robots are made.
 
 It draws what MuJoCo Warp's renderer draws, several times faster: the camera never turns, so a
-pixel's ray is a constant; floor and wall are met by one division each; a ray asks for the robot's
-bounding sphere first, then for those of its shapes; and the checks of the floor are computed rather
-than looked up.
+pixel's ray is a constant; floor and wall take one division each; a ray is tested against the
+robot's bounding sphere first, then against those of its shapes; and the floor's checks are computed
+rather than looked up.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class CasterRenderer:
     """Renders n environments of a scene of plain shapes.
 
     Args:
-        request: what is rendered.
+        request: what to render.
         num_envs: number of environments n.
 
     Raises:
@@ -38,7 +38,7 @@ class CasterRenderer:
         self._device = wp.device_from_torch(request.device)
         self._stage = Stage(request, num_envs)
         self._images = request.allocate(num_envs)
-        # Kept: a recorded program has addresses, not arrays.
+        # Kept alive here: captured launches hold addresses, not arrays.
         self._arguments = self._name_arguments()
         self._program = LaunchSequence(self._device, self._launches(), request.capture)
 
@@ -72,7 +72,7 @@ class CasterRenderer:
 
 
 def light_arguments(request: RenderRequest) -> dict[str, Any]:
-    """Names floor, wall, sky and light as kernels take them."""
+    """Returns floor, wall, sky and light by the names of the kernels' arguments."""
     scene = request.scene
     light = np.asarray(scene.light_direction) / np.linalg.norm(scene.light_direction)
     return {
@@ -122,5 +122,5 @@ def pixel_rays(
 
 
 def _as_bytes(color: tuple[float, float, float]) -> np.ndarray:
-    """Rounds a colour as a texture of bytes does."""
+    """Rounds a colour down to the bytes of a texture."""
     return np.floor(np.asarray(color) * 255.0) / 255.0

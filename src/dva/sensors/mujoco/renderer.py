@@ -1,4 +1,4 @@
-"""MuJoCo Warp's renderer: draws all that MJCF can describe, meshes and textures included."""
+"""MuJoCo Warp's renderer, which draws all that MJCF can describe, meshes and textures too."""
 
 # pyright: reportAttributeAccessIssue=false
 # (mujoco is a compiled module without type stubs)
@@ -20,7 +20,7 @@ class MujocoRenderer:
     """Renders n environments of any scene.
 
     Args:
-        request: what is rendered.
+        request: what to render.
         num_envs: number of environments n.
     """
 
@@ -34,7 +34,7 @@ class MujocoRenderer:
         self._geom_body = wp.array(mj_model.geom_bodyid, dtype=int)
         self._data = mjw.make_data(mj_model, nworld=num_envs, nconmax=1, njmax=1)
         self._qpos = wp.to_torch(self._data.qpos)
-        # camera and light never turn: their directions are set once
+        # Camera and light never turn, so their directions are set once.
         mjw.camlight(self._model, self._data)
         self._context = mjw.create_render_context(
             mj_model,
@@ -56,11 +56,11 @@ class MujocoRenderer:
     def render(self, joint_q: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
         """Renders joint positions (n, nq) into images; see `Camera.render`."""
         self._qpos.copy_(to_mujoco(self._request.model, joint_q))
-        # positions of bodies and geoms only: no centres of mass, no general camera modes
+        # Only positions of bodies and geoms: no centres of mass, no general camera modes.
         mjw.kinematics(self._model, self._data)
         self._place_view()
         mjw.refit_bvh(self._model, self._data, self._context)
-        # the shards of one camera differ in their number of environments alone
+        # The shards of a camera differ only in their number of environments: one kernel serves all.
         self._context._megakernel = self._request.shared.get("megakernel")
         mjw.render(self._model, self._data, self._context)
         self._request.shared["megakernel"] = self._context._megakernel

@@ -1,11 +1,11 @@
-"""A differentiable camera: the gradient of a picture by the joint positions.
+"""A differentiable camera: the gradient of a picture with respect to the joint positions.
 
-It draws the scenes and views of `Camera`, but smooth in the poses of the bodies: silhouettes and
-shadows have soft edges, the checks of the floor are averaged over a pixel, the edges of boxes and
-cylinders are rounded. With less softness the picture tends to the hard one.
+It draws the scenes and views of `Camera`, but its pictures are smooth in the poses of the bodies:
+silhouettes and shadows have soft edges, the checks of the floor are averaged over a pixel, and the
+edges of boxes and cylinders are rounded. The smaller the softness, the closer to the hard picture.
 
-Source of the idea that a silhouette needs a soft cover to have a gradient: Liu et al., "Soft
-Rasterizer", ICCV 2019. Distances of shapes to rays, and all adjoints, are our own.
+That a silhouette needs a soft cover to have a gradient is the idea of Liu et al., "Soft
+Rasterizer", ICCV 2019. The distances of shapes to rays, and all adjoints, are our own.
 """
 
 import functools
@@ -34,13 +34,13 @@ from dva.sim import Model
 __all__ = ["DifferentiableCamera"]
 
 _BLUR = (0.01, 64.0)
-"""Checks over which the floor is averaged at least and at most."""
+"""The smallest and the largest width over which the floor is averaged [checks]."""
 
 
 class DifferentiableCamera:
     """Renders one picture per environment, with a gradient to the joint positions.
 
-    Nothing but the joint positions is kept for the backward pass, which draws the picture again.
+    Only the joint positions are kept for the backward pass, which draws the picture again.
 
     Args:
         model: the robot; its MJCF file is rendered.
@@ -49,13 +49,13 @@ class DifferentiableCamera:
         num_envs: number of environments N.
         image_size: side of a square picture, or (height, width) [pixels].
         device: torch device of joint positions and pictures.
-        threads: shards rendered side by side; None: torch's thread count on the CPU, 1 on CUDA.
+        threads: number of shards; None: torch's thread count on the CPU, 1 on CUDA.
         softness: half width of soft edges, in pixels at the distance of the view's target.
         capture: replay the launches as one graph (a CUDA graph on CUDA).
 
     Raises:
-        ValueError: an argument outside what is allowed, an unknown mount body, or a visible geom
-            that is not an opaque sphere, capsule, cylinder or box.
+        ValueError: an argument is not allowed, the robot has no body named `view.mount`, or a
+            visible geom is not an opaque sphere, capsule, cylinder or box.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class DifferentiableCamera:
             joint_q: joint positions (N, num_coords) on the camera's device, float32.
 
         Returns:
-            "rgb": float32 (N, 3, H, W) in [0, 255], a new tensor. Its gradient by a free joint's
-            quaternion is that of turning; there is none by its length.
+            "rgb": float32 (N, 3, H, W) in [0, 255], a new tensor. Its gradient with respect to
+            a free joint's quaternion is that of turning; changing its length has none.
 
         Raises:
             ValueError: `joint_q` has another shape or device.
@@ -145,7 +145,7 @@ class _Picture(torch.autograd.Function):
 
 
 class _Shard:
-    """A contiguous part of the environments, with its own memory."""
+    """Renders a contiguous slice of the environments in memory of its own."""
 
     def __init__(self, request: RenderRequest, envs: slice, band: float, softness: float) -> None:
         self._envs, self._request = envs, request
@@ -206,7 +206,7 @@ class _Shard:
 def _soft_arguments(
     request: RenderRequest, stage: Stage, band: float, softness: float, device: Any
 ) -> dict[str, Any]:
-    """Names what the soft kernels take beside the stage's arguments."""
+    """Returns what the soft kernels take beside the stage's arguments, by name."""
     rays, cosines = pixel_rays(request.view.fovy, request.view.rotation, request.image_size, 1)
     core, radius = _cores(stage.shapes.kind, stage.shapes.size, band)
     shapes, surroundings = soft_layers.Shapes(), soft_layers.Surroundings()
@@ -245,8 +245,8 @@ def _cores(kind: np.ndarray, size: np.ndarray, band: float) -> tuple[np.ndarray,
 def _floor_blur(request: RenderRequest, softness: float) -> np.ndarray:
     """Computes the widths in x and y over which the floor is averaged (H W, 2) [checks].
 
-    They are what a pixel shows of it, times the softness.
-    The eye's height is that of the robot's reference pose, so that the blur is a constant.
+    They are the widths of floor that a pixel shows, times the softness. The height of the eye is
+    that in the robot's reference pose, so that the blur is a constant.
     """
     view, scene, (height, width) = request.view, request.scene, request.image_size
     mj_model = request.mj_model
