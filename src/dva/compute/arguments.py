@@ -1,4 +1,4 @@
-"""Checks of what users hand to the program.
+"""Checks of values that users pass in.
 
 Each error names the value, what is allowed, and the fix.
 """
@@ -27,19 +27,19 @@ __all__ = [
 
 
 def closest_match(name: str, allowed: Iterable[str]) -> str:
-    """Suggests what a mistyped name may have meant: " Did you mean 'x'?", or nothing."""
+    """Suggests the name behind a typing error: " Did you mean 'x'?", or an empty string."""
     close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def require(name: str, value: object, condition: bool, allowed: str) -> None:
-    """Refuses a value of a configuration.
+    """Refuses a value of a configuration unless a condition holds.
 
     Args:
-        name: the field.
-        value: what it holds.
-        condition: whether that is allowed.
-        allowed: what is, as the end of a sentence: "1 or more".
+        name: name of the field.
+        value: its value.
+        condition: whether the value is allowed.
+        allowed: what is allowed, as the end of the message: "1 or more".
 
     Raises:
         ValueError: the condition is False.
@@ -103,12 +103,12 @@ def image_size(value: int | Sequence[int]) -> tuple[int, int]:
 
 
 def shards(num_envs: int, threads: int | None, device: torch.device) -> list[slice]:
-    """Divides environments over threads.
+    """Divides environments among threads.
 
     Args:
         num_envs: number of environments.
-        threads: at most so many shards; None: torch's thread count on the CPU, 1 on CUDA.
-        device: where the environments are.
+        threads: largest number of shards; None: torch's thread count on the CPU, 1 on CUDA.
+        device: device of the environments.
 
     Returns:
         Contiguous parts, none of them empty.
@@ -124,11 +124,11 @@ def shards(num_envs: int, threads: int | None, device: torch.device) -> list[sli
 def check_tensor(
     name: str, value: torch.Tensor, shape: tuple[int, ...], device: torch.device
 ) -> None:
-    """Accepts float32 tensors of one shape on one device.
+    """Accepts a float32 tensor of the given shape on the given device.
 
     Raises:
         TypeError: `value` is no tensor.
-        ValueError: its shape, dtype or device is another.
+        ValueError: its shape, dtype or device is wrong.
     """
     if not isinstance(value, torch.Tensor):
         raise TypeError(
@@ -140,7 +140,7 @@ def check_tensor(
         )
     if value.dtype != torch.float32:
         raise ValueError(
-            f"{name} has dtype {value.dtype}, expected torch.float32. Convert it with .float()."
+            f"{name} has dtype {value.dtype}, expected torch.float32. Cast it with .float()."
         )
     if value.device != device:
         raise ValueError(
@@ -149,10 +149,10 @@ def check_tensor(
 
 
 def env_ids(value: Sequence[int] | None, num_envs: int) -> list[int]:
-    """Accepts numbers of environments; None is all of them.
+    """Accepts the numbers of some environments; None means all.
 
     Raises:
-        ValueError: there is none, or one does not exist.
+        ValueError: the list is empty, or an environment does not exist.
     """
     ids = list(range(num_envs)) if value is None else [int(i) for i in value]
     if not ids or min(ids) < 0 or max(ids) >= num_envs:
@@ -161,7 +161,7 @@ def env_ids(value: Sequence[int] | None, num_envs: int) -> list[int]:
 
 
 def check_shapes(state_dict: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]]) -> None:
-    """Accepts a saved state with a generator and tensors of these names and shapes.
+    """Accepts a saved state with a generator and tensors of the given names and shapes.
 
     Raises:
         ValueError: an entry is missing, unknown, or of another shape.

@@ -1,9 +1,9 @@
 """Robot models, one MJCF file each.
 
 Enters: a robot's name. Leaves: the path of its MJCF file, which MuJoCo opens as it is. The files
-are written for this project from published numbers; what MJCF has no word for (limit and contact
-stiffness) stands in `user` data, explained at the top of each file. Add a robot by adding one MJCF
-file here.
+were written for this project from published numbers; what MJCF cannot express (limit and contact
+stiffness) is in `user` data, explained at the top of each file. Add a robot by adding one MJCF file
+here.
 """
 
 import difflib

@@ -11,8 +11,8 @@ are computed.
 from dva.sim.coordinates import to_mujoco
 from dva.sim.mjcf.importer import load_model
 from dva.sim.model import FREE, PRISMATIC, REVOLUTE, Model
-from dva.sim.simulator import Simulator, SimulatorFactory, SimulatorRequest, StateStorage
 from dva.sim.registry import find_simulator, register_simulator
+from dva.sim.simulator import Simulator, SimulatorFactory, SimulatorRequest, StateStorage
 from dva.sim.state import State
 from dva.sim.warp.poses import LinkPoses
 from dva.sim.warp.simulator import WarpSimulator
