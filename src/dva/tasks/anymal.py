@@ -35,7 +35,7 @@ class Anymal(Locomotion):
     def reward(
         self, joint_q: torch.Tensor, joint_qd: torch.Tensor, action: torch.Tensor
     ) -> torch.Tensor:
-        """Computes ẋ + 0.1 up + heading + z - 0.25 - 0.005 Σ a² of the base frame's origin, (N,)."""
+        """Computes ẋ + 0.1 up + heading + z - 0.25 - 0.005 Σ a² of the base frame, (N,)."""
         base = self.base_motion(joint_q, joint_qd)
         height = base.height - self.minimum_height
         action_cost = 0.005 * (action**2).sum(dim=1)
