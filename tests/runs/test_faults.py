@@ -221,7 +221,7 @@ def test_a_closed_terminal_ends_training_with_a_checkpoint(tiny):
 
 
 def test_a_second_signal_during_the_save_does_not_throw_it_away(tiny, monkeypatch):
-    save = training.save_checkpoint
+    save = session.save_checkpoint
 
     def slow_save(*arguments):
         signal.raise_signal(signal.SIGINT)
@@ -232,7 +232,7 @@ def test_a_second_signal_during_the_save_does_not_throw_it_away(tiny, monkeypatc
             signal.raise_signal(signal.SIGINT)
 
     config = tiny()
-    monkeypatch.setattr(training, "save_checkpoint", slow_save)
+    monkeypatch.setattr(session, "save_checkpoint", slow_save)
     with pytest.raises(KeyboardInterrupt):
         runs.train(config, report)
     assert load_checkpoint(config.run_dir / "checkpoints").info["iteration"] == 3

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dva import tasks
-from dva.sim import Model, WarpSimulator, load_model, stable_substeps
+from dva.sim import State, Model, WarpSimulator, load_model, stable_substeps
 from dva.sim.mass import InitialPose
 
 from .robots import rollout, write_crawler
@@ -136,10 +136,10 @@ def test_jacobians_are_derivatives_of_places(tmp_path):
     high = torch.tensor(model.initial_q)[None]
     high[:, 2] += 5
     zero = torch.zeros(1, model.num_dofs, dtype=torch.float64)
-    still = sim.step(high, zero, torch.zeros(1, 3, dtype=torch.float64))[1]
+    still = sim.step(State(high, zero), torch.zeros(1, 3, dtype=torch.float64)).joint_qd
     for action in range(3):
         push = torch.zeros(1, 3, dtype=torch.float64)
         push[0, action] = 1.0
-        acceleration = (sim.step(high, zero, push)[1] - still)[0].numpy() / 1e-7
+        acceleration = (sim.step(State(high, zero), push).joint_qd - still)[0].numpy() / 1e-7
         force = np.where(model.dof_action == action, model.dof_gear, 0.0)
         np.testing.assert_allclose(matrix @ acceleration, force, atol=1e-5)

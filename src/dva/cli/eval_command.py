@@ -18,8 +18,8 @@ __all__ = ["run"]
 class EvalFlags:
     """Evaluate the deterministic policy of a run.
 
-    Runs exactly as many episodes as asked for, one per environment, in environments of its own
-    whose starts come from a fixed seed.
+    Runs exactly the number of episodes given, one per environment, in new environments whose
+    starts come from a fixed seed.
     """
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -27,11 +27,11 @@ class EvalFlags:
     episodes: int = 64
     """Number of episodes."""
     video: Path | None = None
-    """MP4 file to film the first four episodes into, in real time."""
+    """MP4 file for a film of the first four episodes, in real time."""
     json: bool = False
-    """Print one JSON object, with the return of every episode, instead of text."""
+    """Print one JSON object with the return of every episode instead of text."""
     checkpoint: Literal["latest", "best"] = "latest"
-    """Which checkpoint: the last one, or the one with the best return while training."""
+    """Which checkpoint to evaluate: the last one, or the one with the best return in training."""
     device: str = "auto"
     """auto, cpu or cuda."""
 

@@ -1,4 +1,4 @@
-"""What the commands' flags share."""
+"""Helpers for the flags of all commands."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def parse(kind: type[T], arguments: Sequence[str], command: str, **options: Any) -> T:
-    """Reads flags into a dataclass; its docstrings are the help.
+    """Reads flags into a dataclass, whose docstrings are the help text.
 
     Raises:
         UsageError: a value lies outside its range.
@@ -21,7 +21,7 @@ def parse(kind: type[T], arguments: Sequence[str], command: str, **options: Any)
     """
     try:
         return tyro.cli(kind, args=list(arguments), prog=f"dva {command}", **options)
-    except ValueError as error:  # a configuration that checks its own ranges
+    except ValueError as error:  # from a configuration that checks its own ranges
         raise UsageError(str(error)) from error
 
 
@@ -55,10 +55,10 @@ def find_values(arguments: Sequence[str], flag: str) -> tuple[str, ...]:
 
 
 def find_task(arguments: Sequence[str], known: Sequence[str]) -> str | None:
-    """Returns the task among arguments whose other flags are not known yet.
+    """Finds the task among arguments whose flags are not parsed yet.
 
-    That is the first argument if it is not a flag; otherwise the first one that is the name of a
-    task, or MODULE:NAME, and not the value of a flag that takes any text.
+    The task is the first argument if that is not a flag; otherwise the first argument that names a
+    task, or is MODULE:NAME, and is not the value of a flag that takes any text.
     """
     if arguments and not arguments[0].startswith("-"):
         return arguments[0]

@@ -11,7 +11,7 @@ __all__ = ["run"]
 
 @dataclasses.dataclass
 class ListFlags:
-    """List tasks, algorithms and presets, a line each."""
+    """List tasks, algorithms and presets, one per line."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""The display of a training under way: a live table on a terminal, plain lines elsewhere."""
+"""The display of training in progress: a live table on a terminal, plain lines elsewhere."""
 
 import errno
 import time
@@ -14,7 +14,7 @@ from dva.runs import TrainConfig, Update
 __all__ = ["Progress"]
 
 PLAIN_INTERVAL = 10.0
-"""Seconds between plain lines, so that a log file stays short."""
+"""Seconds between plain lines, which keep a log file short."""
 
 
 def duration(seconds: float | None) -> str:
@@ -55,16 +55,16 @@ class _Console(Console):
 
 
 class Progress:
-    """Shows what training reports; a context manager whose `update` is the report.
+    """Shows what training reports, as a context manager whose `update` receives the reports.
 
     Args:
-        config: what is trained.
-        stream: where to write; a terminal gets a table that is drawn over.
+        config: the configuration of the training.
+        stream: where to write; on a terminal a table is redrawn in place.
     """
 
     def __init__(self, config: TrainConfig, stream: TextIO) -> None:
         self.config = config
-        # A fixed width for files: run folders are not broken over lines.
+        # soft_wrap keeps long paths of run folders on one line.
         self.console = _Console(file=stream, soft_wrap=True, highlight=False)
         self.live = None
         self._shown = 0.0
@@ -97,7 +97,7 @@ class Progress:
     def update(self, update: Update) -> None:
         """Shows an update."""
         if update.message is not None:
-            self._print_pending()  # so that lines stand in the order of what happened
+            self._print_pending()  # keeps lines in the order of events
             self._print(update.message)
         if update.row is None:
             return

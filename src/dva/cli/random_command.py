@@ -14,18 +14,18 @@ __all__ = ["run"]
 
 @dataclasses.dataclass
 class RandomFlags:
-    """Film an agent that draws every action at random, to see a task without training."""
+    """Film an agent that acts at random, to see a task without training."""
 
     task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
-    """Task; `dva list` shows them. MODULE:NAME for one of your own."""
+    """Task; `dva list` shows all. MODULE:NAME for one of your own."""
     video: Path | None = None
-    """MP4 file to write; four robots, one tile each, in real time. None: TASK-random.mp4."""
+    """MP4 file to write: four robots, one tile each, in real time. None: TASK-random.mp4."""
     steps: int = 240
-    """Control steps; 60 are one second."""
+    """Number of control steps; 60 make one second."""
     zero: bool = False
-    """Take no action at all instead: the robot moves by gravity alone."""
+    """Keep all actions at zero instead: the robot moves by gravity alone."""
     seed: int = 0
-    """Seed of starts and actions."""
+    """Seed of the starts and actions."""
     device: str = "auto"
     """auto, cpu or cuda."""
 
@@ -37,6 +37,6 @@ def run(arguments: Sequence[str]) -> int:
 
     video = flags.video or Path(f"{flags.task.rpartition(':')[2]}-random.mp4")
     mean = film_agent(flags.task, video, flags.steps, flags.zero, flags.seed, flags.device)
-    print(f"mean reward of a step  {mean:.3f}")
-    print(f"video                  {video}")
+    print(f"mean reward per step  {mean:.3f}")
+    print(f"video                 {video}")
     return 0

@@ -1,4 +1,4 @@
-"""`dva study`: makes a table or figure of the paper anew."""
+"""`dva study`: reproduces a table or figure of the paper."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def run(arguments: Sequence[str]) -> int:
 
     if not arguments or arguments[0] in ("-h", "--help"):
         width = max(map(len, STUDIES))
-        print("usage: dva study NAME [flags]\n\nMake a table or figure of the paper anew.\n")
+        print("usage: dva study NAME [flags]\n\nReproduce a table or figure of the paper.\n")
         print("\n".join(f"  {name:<{width}}  {text}" for name, text in STUDIES.items()))
         print("\n`dva study NAME --help` explains its flags.")
         if arguments:

@@ -1,4 +1,4 @@
-"""`dva train`: trains a policy, or continues a run."""
+"""`dva train`: trains a policy, or resumes a run."""
 
 import dataclasses
 import shlex
@@ -31,7 +31,7 @@ class TrainFlags(runs.TrainConfig[AlgorithmConfig], Generic[AlgorithmConfig]):
     """Flags of `dva train`."""
 
     resume: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Continue the run in this folder; only --env-steps, --minutes, --stop-at,
+    """Resume the run in this folder; only --env-steps, --minutes, --stop-at,
     --checkpoint-interval and --video-interval may be given with it."""
 
 
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _new(arguments: Sequence[str]) -> runs.TrainConfig:
-    """Reads the flags of a new run; a first look finds the preset, whose values become defaults."""
+    """Reads the flags of a new run, first those that choose the preset with the defaults."""
     task = find_task(arguments, tasks.names())
     if task is None:
         if not {"-h", "--help"} & set(arguments):
@@ -55,7 +55,7 @@ def _new(arguments: Sequence[str]) -> runs.TrainConfig:
                 f"Give a task: dva train TASK. Tasks: {', '.join(tasks.names())}."
             )
         task = "cartpole"
-    # What the policy sees decides on the preset's values, as task and algorithm do.
+    # The values of a preset depend on what the policy sees, as well as on task and algorithm.
     observe = find_values(arguments, "--observe")
     base = default_config(
         task,
@@ -64,13 +64,13 @@ def _new(arguments: Sequence[str]) -> runs.TrainConfig:
         device=find_value(arguments, "--device") or "auto",
         **({"observe": observe} if observe else {}),
     )
-    # With a task, help leaves out the argument that it fills.
+    # Once a task is given, the help leaves out the argument for it.
     command = f"train {task}" if task in arguments else "train"
     return _strip(_parse(arguments, base, command))
 
 
 def _continued(arguments: Sequence[str], resumed: runs.Run) -> runs.TrainConfig:
-    """Reads the flags that may change when a run continues; all others must agree with it."""
+    """Reads the flags that may change when a run resumes; all others must equal the run's."""
     config = _strip(_parse(arguments, continued_config(resumed.config)))
     require_continuable(resumed.config, config)
     return config
@@ -90,7 +90,7 @@ def _strip(flags: TrainFlags) -> runs.TrainConfig:
 
 
 def _conclude(outcome: runs.Outcome) -> int:
-    """Says how training ended, what lies where, and what to do next."""
+    """Reports how training ended, where the results are, and what to do next."""
     run_, evaluation = outcome.run, outcome.evaluation
     path = shlex.quote(str(run_.path))
     if outcome.warning:

@@ -1,4 +1,4 @@
-"""Checks of what users hand to the program.
+"""Checks of values that users pass in.
 
 Each error names the value, what is allowed, and the fix.
 """
@@ -11,9 +11,11 @@ import torch
 from dva.compute.threads import split_environments
 
 __all__ = [
-    "at_least_one",
+    "MAX_COUNT",
+    "MAX_IMAGE_SIDE",
     "check_shapes",
     "check_tensor",
+    "count",
     "env_ids",
     "image_size",
     "require",
@@ -23,13 +25,13 @@ __all__ = [
 
 
 def require(name: str, value: object, condition: bool, allowed: str) -> None:
-    """Refuses a value of a configuration.
+    """Refuses a value of a configuration unless a condition holds.
 
     Args:
-        name: the field.
-        value: what it holds.
-        condition: whether that is allowed.
-        allowed: what is, as the end of a sentence: "1 or more".
+        name: name of the field.
+        value: its value.
+        condition: whether the value is allowed.
+        allowed: what is allowed, as the end of the message: "1 or more".
 
     Raises:
         ValueError: the condition is False.
@@ -38,14 +40,19 @@ def require(name: str, value: object, condition: bool, allowed: str) -> None:
         raise ValueError(f"{name} is {value!r}; it must be {allowed}.")
 
 
-def at_least_one(name: str, value: int) -> int:
-    """Accepts whole numbers from 1.
+MAX_COUNT = 1_000_000
+"""The largest number of environments, frames or threads; no memory holds more."""
+
+
+def count(name: str, value: int) -> int:
+    """Accepts whole numbers from 1 to `MAX_COUNT`.
 
     Raises:
         ValueError: `value` is something else.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {value!r}; give a whole number of at least 1.")
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= MAX_COUNT:
+        raise ValueError(f"{name} is {value!r}; give a whole number between 1 and {MAX_COUNT:,}.")
     return int(value)
 
 
@@ -61,7 +68,7 @@ def seed(value: int) -> int:
 
 
 MAX_IMAGE_SIDE = 4096
-"""Pixels; what a camera can be asked for at most."""
+"""The largest height or width of an image [pixels]."""
 
 
 def image_size(value: int | Sequence[int]) -> tuple[int, int]:
@@ -88,32 +95,32 @@ def image_size(value: int | Sequence[int]) -> tuple[int, int]:
 
 
 def shards(num_envs: int, threads: int | None, device: torch.device) -> list[slice]:
-    """Divides environments over threads.
+    """Divides environments among threads.
 
     Args:
         num_envs: number of environments.
-        threads: at most so many shards; None: torch's thread count on the CPU, 1 on CUDA.
-        device: where the environments are.
+        threads: largest number of shards; None: torch's thread count on the CPU, 1 on CUDA.
+        device: device of the environments.
 
     Returns:
         Contiguous parts, none of them empty.
 
     Raises:
-        ValueError: `threads` is not a whole number of at least 1.
+        ValueError: `threads` is not a whole number that `count` accepts.
     """
     if threads is None:
         threads = torch.get_num_threads() if device.type == "cpu" else 1
-    return split_environments(num_envs, at_least_one("threads", threads))
+    return split_environments(num_envs, count("threads", threads))
 
 
 def check_tensor(
     name: str, value: torch.Tensor, shape: tuple[int, ...], device: torch.device
 ) -> None:
-    """Accepts float32 tensors of one shape on one device.
+    """Accepts a float32 tensor of the given shape on the given device.
 
     Raises:
         TypeError: `value` is no tensor.
-        ValueError: its shape, dtype or device is another.
+        ValueError: its shape, dtype or device is wrong.
     """
     if not isinstance(value, torch.Tensor):
         raise TypeError(
@@ -125,7 +132,7 @@ def check_tensor(
         )
     if value.dtype != torch.float32:
         raise ValueError(
-            f"{name} has dtype {value.dtype}, expected torch.float32. Convert it with .float()."
+            f"{name} has dtype {value.dtype}, expected torch.float32. Cast it with .float()."
         )
     if value.device != device:
         raise ValueError(
@@ -134,10 +141,10 @@ def check_tensor(
 
 
 def env_ids(value: Sequence[int] | None, num_envs: int) -> list[int]:
-    """Accepts numbers of environments; None is all of them.
+    """Accepts the numbers of some environments; None means all.
 
     Raises:
-        ValueError: there is none, or one does not exist.
+        ValueError: the list is empty, or an environment does not exist.
     """
     ids = list(range(num_envs)) if value is None else [int(i) for i in value]
     if not ids or min(ids) < 0 or max(ids) >= num_envs:
@@ -146,7 +153,7 @@ def env_ids(value: Sequence[int] | None, num_envs: int) -> list[int]:
 
 
 def check_shapes(state_dict: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]]) -> None:
-    """Accepts a saved state with a generator and tensors of these names and shapes.
+    """Accepts a saved state with a generator and tensors of the given names and shapes.
 
     Raises:
         ValueError: an entry is missing, unknown, or of another shape.

@@ -6,10 +6,10 @@ __all__ = ["indexed_device", "resolve_device"]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Accepts "cpu", "cuda", "cuda:1", ... and "auto", which is CUDA where there is one.
+    """Accepts "cpu", "cuda", "cuda:1", ... and "auto", which prefers CUDA.
 
     Returns:
-        The device; a CUDA device with its index, as tensors name theirs.
+        The device; a CUDA device has its index, as a tensor's device has.
 
     Raises:
         ValueError: the name is unknown, or this machine has no such device.
@@ -30,13 +30,13 @@ def resolve_device(device: str | torch.device) -> torch.device:
                 "machine, counted from 0. Use another index, or 'cpu', or install a CUDA build of "
                 "PyTorch and a driver that fits it (`dva doctor` shows what is there)."
             )
-        # Tensors say "cuda:0", never "cuda"; a comparison needs the same words.
+        # A tensor's device is "cuda:0", never "cuda", and must compare equal.
         found = torch.device("cuda", found.index or 0)
     return found if found.type == "cuda" else torch.device("cpu")
 
 
 def indexed_device(device: str | torch.device) -> torch.device:
-    """Returns the device with its index: Warp knows no "cuda" without a number."""
+    """Returns the device with its index: Warp does not know "cuda" without one."""
     device = torch.device(device)
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())

@@ -10,17 +10,17 @@ import warp as wp
 __all__ = ["LaunchSequence"]
 
 _BLOCK = 32
-"""Threads of a CUDA block, unless a launch says otherwise. Few: most launches have a thread for
-each environment, or some, and a block runs on one multiprocessor."""
+"""Threads of a CUDA block, unless a launch says otherwise. Small, because most launches have one
+thread or a few per environment, and a block runs on one multiprocessor."""
 _CAPTURING = threading.Lock()
-"""On a CPU, Warp captures one graph at a time in a process."""
+"""On a CPU, a process captures only one Warp graph at a time."""
 
 
 class LaunchSequence:
-    """A sequence of launches, captured once and replayed as a whole.
+    """Captures a sequence of launches once and replays it as a whole.
 
-    Launches are captured into a graph (on CUDA a CUDA graph), so that replaying costs one call.
-    While torch records a graph of its own, which cannot hold another, they go to it one by one.
+    The launches form one graph (a CUDA graph on CUDA), so that a replay costs one call. While torch
+    is recording a graph of its own, which cannot hold another, they join it one by one.
     """
 
     def __init__(self, device: Any, launches: Iterator[dict[str, Any]], capture: bool = True):
@@ -32,7 +32,7 @@ class LaunchSequence:
         for module, block in {(x["kernel"].module, x["block_dim"]) for x in self._launches}:
             module.load(device, 1 if device.is_cpu else block)
         if capture:
-            # torch's default stream cannot be captured: a stream of its own is used on CUDA
+            # torch's default stream cannot be captured; on CUDA the capture has its own stream.
             stream = wp.Stream(device) if device.is_cuda else None
             with (
                 _CAPTURING,

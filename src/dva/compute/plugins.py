@@ -1,4 +1,4 @@
-"""Finds what users register in modules of their own, named as MODULE:NAME."""
+"""Finds what users register in modules of their own, by MODULE:NAME."""
 
 import importlib
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ def find_registered(kind: str, name: str, registered: Mapping[str, T], how: str)
     """Returns what is registered under a name.
 
     Args:
-        kind: what the name stands for, as a word of messages: "task", "algorithm".
+        kind: what the name stands for, as messages call it: "task", "algorithm".
         name: a key of `registered`, or "MODULE:NAME" for one that importing the module registers.
-        registered: all that is known; importing the module may add to it.
-        how: says how one of a user's own is registered.
+        registered: everything known; importing the module may add to it.
+        how: the end of the message, which tells users how to register their own.
 
     Raises:
-        ValueError: nothing has that name; the text lists all and suggests the closest. Or the
+        ValueError: nothing has that name (the text lists all and suggests the closest), or the
             module cannot be imported.
     """
     module, colon, own = str(name).rpartition(":")

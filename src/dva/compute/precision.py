@@ -10,10 +10,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
-    """Chooses the arithmetic of an encoder; parameters stay float32 whatever it is.
+    """Chooses the arithmetic of an encoder; parameters stay float32 in any case.
 
     Args:
-        precision: "auto" takes bfloat16 where the processor computes with it and float32 elsewhere.
+        precision: "auto" takes bfloat16 if the processor computes in it, else float32.
         device: the device on which the encoder runs.
 
     Raises:

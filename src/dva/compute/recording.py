@@ -1,8 +1,8 @@
-"""The blocks of an iteration as CUDA graphs: launched once each, instead of operation by operation.
+"""The blocks of an iteration as CUDA graphs: one launch per block instead of one per operation.
 
-A recorded block reads and writes the memory that it met when it was recorded. So parameters,
-moments, statistics and random generators are changed in place, learning rates are tensors, and what
-one iteration hands to the next lies in a `FixedState`.
+A recorded block reads and writes the memory that it used when it was recorded. So parameters,
+moments, statistics and random generators change in place, learning rates are tensors, and what one
+iteration hands to the next lies in a `FixedState`.
 """
 
 import gc
@@ -26,14 +26,14 @@ class Recorder(Protocol):
         """Runs the function once, and records it.
 
         Returns:
-            Its result, and a function that does the same again and leaves new values in the
-            result's tensors.
+            Its result, and a function that runs it again and writes new values into the result's
+            tensors.
         """
         ...
 
 
 class CudaRecorder:
-    """Records CUDA graphs that share one memory pool: replay them in the order of recording.
+    """Records CUDA graphs that share a memory pool; replay them in the order of recording.
 
     Args:
         device: where the functions run.
@@ -50,7 +50,7 @@ class CudaRecorder:
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
-        # autograd's own thread may allocate meanwhile
+        # autograd's own thread may allocate memory meanwhile.
         with (
             _undisturbed(self._device),
             torch.cuda.graph(
@@ -64,8 +64,8 @@ class CudaRecorder:
 
 @contextmanager
 def _undisturbed(device: torch.device) -> Iterator[None]:
-    """Keeps Python from collecting garbage, whose release may touch the device, and leaves torch on
-    the stream where it was, which it forgets if recording fails."""
+    """Stops garbage collection, which may touch the device, and restores torch's stream, which a
+    recording that fails leaves changed."""
     stream = torch.cuda.current_stream(device)
     collecting = gc.isenabled()
     gc.collect()
@@ -79,10 +79,10 @@ def _undisturbed(device: torch.device) -> Iterator[None]:
 
 
 class Blocks:
-    """Runs the blocks of an iteration, each under a name; with a recorder, replays them.
+    """Runs the blocks of an iteration by name; with a recorder, replays them.
 
     Args:
-        recorder: records each block when it first runs; None runs them as they are.
+        recorder: records each block when it first runs; None: blocks run without recording.
     """
 
     def __init__(self, recorder: Recorder | None = None) -> None:
@@ -93,10 +93,10 @@ class Blocks:
         """Runs or replays a block.
 
         Args:
-            name: of the block.
-            function: what it does; no value of a tensor may decide what happens in it.
-            arguments: of the function; a recorded block takes those of its first run, which are
-                the results of earlier blocks.
+            name: name of the block.
+            function: what the block does; its course must not depend on the values of tensors.
+            arguments: arguments of the function; a recorded block reuses those of its first run,
+                which are the results of earlier blocks.
         """
         if self._recorder is None:
             return function(*arguments)
@@ -109,7 +109,7 @@ class Blocks:
 
 
 class Recordable(Protocol):
-    """What can be recorded: all that its steps change are tensors, which it gives and takes."""
+    """Can be recorded: its steps change nothing but tensors, which it gives and takes."""
 
     @property
     def generator(self) -> torch.Generator:
@@ -117,19 +117,19 @@ class Recordable(Protocol):
         ...
 
     def tensors(self) -> dict[str, Tensor]:
-        """Gives the tensors of its state themselves, by name."""
+        """Returns the tensors of its state themselves, by name."""
         ...
 
     def put_tensors(self, tensors: dict[str, Tensor], /) -> None:
-        """Goes on from such tensors, no copies."""
+        """Continues from such tensors, without copying them."""
         ...
 
 
 class FixedState:
-    """Fixed memory for a state between iterations, so that a recording finds it again.
+    """Keeps a state in fixed memory between iterations, where recorded blocks find it.
 
     Args:
-        owner: whose state; it must be recordable.
+        owner: has the state; it must be recordable.
     """
 
     def __init__(self, owner: Recordable) -> None:
@@ -140,18 +140,18 @@ class FixedState:
 
     @property
     def left(self) -> bool:
-        """Whether somebody has reset or loaded the owner, whose state is then elsewhere."""
+        """Whether the owner's state is elsewhere, because the owner has been reset or loaded."""
         present = self._owner.tensors()
         here = all(present[name] is memory for name, memory in self._memory.items())
         return not here or self._owner.generator is not self._generator
 
     def leave(self) -> None:
-        """Gives the owner a copy to go on from: autograd may keep what a rollout began with, when
-        the memory is written again."""
+        """Gives the owner a copy to continue from: autograd may still need the state that a rollout
+        began with when the memory is written again."""
         self._owner.put_tensors(_clones(self._memory))
 
     def keep(self) -> None:
-        """Writes the owner's state into the memory, and puts the owner there."""
+        """Writes the owner's state into the memory, and lets the owner continue from there."""
         for name, value in self._owner.tensors().items():
             self._memory[name].copy_(value.detach())
         self._owner.put_tensors(self._memory)

@@ -12,18 +12,17 @@ __all__ = ["run_side_by_side", "split_environments", "use_threads"]
 
 
 def split_environments(num_envs: int, parts: int) -> list[slice]:
-    """Divides environments into contiguous parts of nearly equal size, at most as many as there are
-    environments."""
+    """Divides environments into contiguous parts of nearly equal size, none of them empty."""
     parts = min(parts, num_envs)
     bounds = [num_envs * i // parts for i in range(parts + 1)]
     return [slice(start, stop) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
 
 
 def run_side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
-    """Runs jobs on the threads that the process keeps for this, the first on the caller's.
+    """Runs jobs at the same time: the first on the caller's thread, the others on a pool's.
 
-    A Warp launch on a CPU uses one core and lets other Python threads run meanwhile. Autograd's
-    mode (gradients on or off) is the caller's in every thread.
+    A Warp launch on a CPU uses one core and lets other Python threads run meanwhile. Every thread
+    takes over the caller's autograd mode (gradients on or off).
     """
     grad = torch.is_grad_enabled()
     pending = [_pool().submit(_run, job, grad) for job in jobs[1:]]
@@ -46,14 +45,14 @@ def _pool() -> ThreadPoolExecutor:
 def use_threads(
     device: torch.device, threads: int | None = None, inside_operations: bool = False
 ) -> Iterator[int | None]:
-    """Takes parallelism out of torch's operations, and puts it back at the end.
+    """Turns off parallelism inside torch's operations, and restores it at the end.
 
-    Simulator, sensors and algorithm work side by side on parts of their environments instead, one
-    thread each: they wait for one another a few times in a step, where torch's threads wait twice
-    in every operation. Small operations, such as the critic's, then need no other core at all.
+    Instead, simulator, sensors and algorithm split their environments among threads. These wait for
+    one another a few times per step, whereas torch's threads wait twice in every operation; small
+    operations, such as the critic's, then stay on one core.
 
-    On a GPU cuDNN tries which of its convolutions is fastest for each size of a batch: there are a
-    few sizes, each met thousands of times.
+    On a GPU, cuDNN tries out which of its convolutions is fastest for each batch size: there are
+    few sizes, and each occurs thousands of times.
 
     Args:
         device: where the work runs.
@@ -62,7 +61,7 @@ def use_threads(
             differentiates through images in one graph.
 
     Yields:
-        Number of threads; None on a GPU.
+        The number of threads; None on a GPU.
     """
     if device.type != "cpu":
         tried = torch.backends.cudnn.benchmark

@@ -11,9 +11,9 @@ __all__ = ["start_warp"]
 
 
 def start_warp() -> None:
-    """Initializes Warp without its greeting and, without a GPU, its complaint about that.
+    """Initialises Warp without its greeting and, on a machine without a GPU, without its complaint.
 
-    Warnings and errors stay; a log level that the caller has chosen stays too.
+    Warnings and errors remain, and so does a log level that the caller has chosen.
     """
     if wp.config.log_level == wp.LOG_INFO:
         wp.config.log_level = wp.LOG_WARNING
@@ -26,7 +26,7 @@ def start_warp() -> None:
 
 @contextmanager
 def _without_native_messages() -> Iterator[None]:
-    """Silences what compiled code writes to standard error, which Python's logging cannot."""
+    """Silences what compiled code writes to standard error, out of reach of Python's logging."""
     saved = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)
     try:

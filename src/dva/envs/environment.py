@@ -14,24 +14,24 @@ __all__ = ["Environment", "Transition"]
 
 @dataclass(frozen=True)
 class Transition:
-    """What one control step does, before any restart."""
+    """Holds what one control step does, before any restart."""
 
     state: State
-    """After the step; where it was not finite, that before it."""
+    """The state after the step; where that is not finite, the one before it."""
     reward: Tensor
-    """(N,), 0 where the step was not finite."""
+    """(N,); 0 where the step was not finite."""
     observation: Tensor
-    """The task's state observation (N, O), 0 where the step was not finite."""
+    """The task's state observation (N, O); 0 where the step was not finite."""
     terminated: Tensor
-    """bool (N,), where the task has failed or the step was not finite."""
+    """bool (N,): the task has failed, or the step was not finite."""
     nonfinite: Tensor
-    """bool (N,), where action, state or reward was not finite."""
+    """bool (N,): action, state or reward was not finite."""
 
 
 class Environment(Protocol):
-    """N environments that reset themselves; all that an algorithm may use.
+    """Runs N environments that reset themselves; an algorithm may use nothing else.
 
-    `dva.make` builds one. Any other can stand in by offering these attributes and methods.
+    `dva.make` builds one. Anything else with these attributes and methods can take its place.
     """
 
     @property
@@ -41,13 +41,13 @@ class Environment(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where states, observations and actions live; the algorithm runs there too."""
+        """Device of states, observations and actions; the algorithm runs there too."""
         ...
 
     @property
     def observation_spec(self) -> ObservationSpec:
-        """What observations hold. "state", a vector, is always there: the task's description of
-        the physics state, for critics and for policies of states."""
+        """What observations hold. The vector "state" is always among it: the task's description of
+        the physics state, for critics and for policies that see states."""
         ...
 
     @property
@@ -67,8 +67,8 @@ class Environment(Protocol):
 
     @property
     def recordable(self) -> bool:
-        """Whether `step` is work on the device alone, so that a CUDA graph can hold it: it waits
-        for nothing, keeps no count in Python, and draws from `generator` only."""
+        """Whether `step` works on the device alone, so that a CUDA graph can hold it: it waits for
+        nothing, counts nothing in Python, and draws from `generator` only."""
         ...
 
     @property
@@ -78,7 +78,7 @@ class Environment(Protocol):
 
     @property
     def simulator(self) -> Simulator:
-        """What advances the physics; it says whether it is differentiable."""
+        """The simulator of the physics; it says whether it is differentiable."""
         ...
 
     @property
@@ -110,7 +110,7 @@ class Environment(Protocol):
         ...
 
     def transition(self, state: State, action: Tensor) -> Transition:
-        """Computes what one control step does to any states, and leaves the environment alone."""
+        """Computes one control step of any states, and leaves the environment as it is."""
         ...
 
     def detach(self) -> None:
@@ -118,15 +118,15 @@ class Environment(Protocol):
         ...
 
     def tensors(self) -> dict[str, Tensor]:
-        """Gives the tensors of `state_dict` themselves, no copies, without the generator."""
+        """Returns the tensors of `state_dict` themselves, not copies, without the generator."""
         ...
 
     def put_tensors(self, tensors: dict[str, Tensor], /) -> None:
-        """Goes on from tensors as `tensors` gives them, no copies."""
+        """Continues from tensors such as `tensors` returns, without copying them."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Returns all that continuing bit for bit needs."""
+        """Returns everything needed to continue bit for bit."""
         ...
 
     def load_state_dict(self, state: dict[str, Tensor], /) -> None:

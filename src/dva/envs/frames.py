@@ -18,7 +18,7 @@ def first_stack(reading: Tensor, frame_stack: int) -> Tensor:
 
 
 def push(stack: Tensor, reading: Tensor) -> Tensor:
-    """Adds a reading (N, C, ...) to stacks (N, k C, ...), from which the oldest drops out."""
+    """Adds a reading (N, C, ...) to stacks (N, k C, ...), and drops the oldest."""
     width = reading.shape[1]
     # Two copies into new memory take a third of the time of torch.cat on slices.
     pushed = torch.empty_like(stack)
@@ -27,26 +27,26 @@ def push(stack: Tensor, reading: Tensor) -> Tensor:
 
 
 def restart(stack: Tensor, reading: Tensor, mask: Tensor) -> Tensor:
-    """Begins the stacks anew with a reading where `mask`, bool (N,), is True."""
+    """Refills the stacks with a reading where `mask`, bool (N,), is True."""
     rows = mask.view(-1, *[1] * (stack.dim() - 1))
     return torch.where(rows, first_stack(reading, stack.shape[1] // reading.shape[1]), stack)
 
 
 def newest(stack: Tensor, entry: Entry) -> Tensor:
-    """Returns the newest reading (N, C, ...) in stacks (N, k C, ...), a view."""
+    """Returns a view of the newest reading (N, C, ...) in stacks (N, k C, ...)."""
     return stack[:, -entry.channels :]
 
 
 class FrameBuffer:
-    """Keeps a rollout's readings once each, and assembles observations from them by index.
+    """Keeps each reading of a rollout once, and assembles observations from them by index.
 
     Slot k - 1 + t holds the reading of step t; the k - 1 slots before hold the older readings of
     the first observation.
 
     Args:
-        entry: what is kept.
+        entry: describes the readings.
         stack: (N, k C, ...), the first observation.
-        horizon: h, the number of steps that follow.
+        horizon: number h of steps that follow.
 
     Raises:
         ValueError: the stack does not fit the entry.

@@ -1,4 +1,4 @@
-"""Gymnasium's view of the environments: NumPy in and out, gradients left behind.
+"""Environments for Gymnasium: NumPy arrays in and out, no gradients.
 
 `gymnasium.make_vec("dva/Cartpole-v0", num_envs=64)` gives the batched adapter,
 `gymnasium.make("dva/Cartpole-v0")` one robot; both take the keyword arguments of `dva.make`.
@@ -24,12 +24,11 @@ RENDER_MODES = ["rgb_array"]
 class GymnasiumVectorEnv(VectorEnv):
     """Offers a `dva` environment as a Gymnasium `VectorEnv` with same-step restarts.
 
-    Observations are dictionaries as the environment's observation spec says, such as "state"
-    float32 (N, O) and "pixels" uint8 (N, 3 * frame_stack, H, W); actions are float32 (N, A) in
-    [-1, 1]. Where an episode ends,
-    infos["final_obs"][i] is its last observation and infos["final_info"] holds its
-    "episode_return", "episode_length" and "nonfinite", with Gymnasium's masks ("_final_obs", ...)
-    beside them.
+    Observations are dictionaries with the entries of the environment's observation spec, such as
+    "state" float32 (N, O) and "pixels" uint8 (N, 3 * frame_stack, H, W); actions are float32 (N, A)
+    in [-1, 1]. Where an episode ends, infos["final_obs"][i] is its last observation and
+    infos["final_info"] holds its "episode_return", "episode_length" and "nonfinite", beside
+    Gymnasium's masks ("_final_obs", ...).
     """
 
     def __init__(self, env: DvaVectorEnv, render_mode: str | None = None) -> None:
@@ -59,10 +58,10 @@ class GymnasiumVectorEnv(VectorEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Begins new episodes everywhere; one `seed` serves all, `options` has no entries.
+        """Begins new episodes in all environments, from one `seed`; `options` must be empty.
 
         Raises:
-            ValueError: `options` asks for something, for instance a partial reset.
+            ValueError: `options` is not empty, for instance asks for a partial reset.
         """
         super().reset(seed=seed)
         _check_options(options)
@@ -89,7 +88,7 @@ class GymnasiumVectorEnv(VectorEnv):
         return _to_numpy(observation), reward.cpu().numpy(), terminations, truncations, infos
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """Pictures every environment: N arrays uint8 (256, 256, 3), or None without render mode."""
+        """Renders all environments: N arrays uint8 (256, 256, 3); None without a render mode."""
         if self.render_mode is None:
             return None
         return tuple(self.env.render().permute(0, 2, 3, 1).cpu().numpy())
@@ -100,18 +99,18 @@ class GymnasiumVectorEnv(VectorEnv):
 
 
 class GymnasiumEnv(gymnasium.Env):
-    """Offers a `dva` environment with one robot as a Gymnasium `Env`; `reset` it after episodes."""
+    """Offers a `dva` environment of one robot as a Gymnasium `Env`; `reset` it after episodes."""
 
     def __init__(self, env: DvaVectorEnv, render_mode: str | None = None) -> None:
         """Wraps an environment made by `dva.make(..., num_envs=1)`.
 
         Raises:
-            ValueError: as `GymnasiumVectorEnv`, or it has more than one robot.
+            ValueError: as for `GymnasiumVectorEnv`, or the environment has more than one robot.
         """
         _check(env, render_mode)
         if env.num_envs != 1:
             raise ValueError(
-                f"num_envs is {env.num_envs}; GymnasiumEnv takes 1. For more use GymnasiumVectorEnv"
+                f"num_envs is {env.num_envs}; GymnasiumEnv takes 1. For more: GymnasiumVectorEnv."
             )
         self.env = env
         self.render_mode = render_mode
@@ -125,7 +124,7 @@ class GymnasiumEnv(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Begins a new episode; `options` has no entries."""
+        """Begins a new episode; `options` must be empty."""
         super().reset(seed=seed)
         _check_options(options)
         return _first(_to_numpy(self.env.reset(seed))), {}
@@ -145,7 +144,7 @@ class GymnasiumEnv(gymnasium.Env):
         return observation, float(reward), *done, episode
 
     def render(self) -> np.ndarray | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Pictures the robot: uint8 (256, 256, 3), or None without a render mode."""
+        """Renders the robot: uint8 (256, 256, 3), or None without a render mode."""
         if self.render_mode is None:
             return None
         return self.env.render()[0].permute(1, 2, 0).cpu().numpy()
@@ -172,7 +171,7 @@ def _check(env: DvaVectorEnv, render_mode: str | None) -> None:
         raise ValueError(f"render_mode is {render_mode!r}; give None or one of {RENDER_MODES}.")
     if len(env.observation_spec) > 1 and not env.final_observations:
         raise ValueError(
-            "final_observations is False, but Gymnasium's final observations hold all entries. "
+            "final_observations is False, but Gymnasium wants every entry of final observations. "
             'Make the environment with final_observations=True (or observe="state").'
         )
 
@@ -180,7 +179,7 @@ def _check(env: DvaVectorEnv, render_mode: str | None) -> None:
 def _check_options(options: dict[str, Any] | None) -> None:
     if options:
         raise ValueError(
-            f"options is {options!r}; none are known. Episodes restart by themselves: leave it out."
+            f"options is {options!r}; none exist. Episodes restart by themselves: leave it out."
         )
 
 

@@ -1,4 +1,4 @@
-"""Builds the environments of a task: its simulator, its sensors, and the loop around them."""
+"""Builds the environment of a task: its simulator, its sensors, and the loop around them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -49,37 +49,37 @@ def make(
 
     Args:
         task: a name that `dva.tasks.names()` lists, "MODULE:NAME" as in `get`, or a Task.
-        num_envs: number of robots N, at least 1.
+        num_envs: number of robots N, 1 to 1,000,000.
         device: "cpu", "cuda", or "auto" for CUDA where there is one.
-        seed: of the starts; the same seed gives the same episodes.
-        observe: what a policy sees: a name or several, out of the standard sensors ("pixels",
-            "depth", "segmentation", "joint_angles"), the task's own, and "state", which
-            observations always hold. No other sensor is built.
-        image_size: height and width of images in pixels, one number for a square.
-        frame_stack: newest images in one observation.
+        seed: seed of the starts; the same seed gives the same episodes.
+        observe: what a policy sees, one name or several: standard sensors ("pixels", "depth",
+            "segmentation", "joint_angles"), the task's own, and "state", which observations always
+            hold. No other sensor is built.
+        image_size: (height, width) of images, or one number for a square [pixels].
+        frame_stack: number of images in one observation, the newest ones.
         camera: "hard" for `dva.sensors.Camera`, "differentiable" for
             `dva.sensors.DifferentiableCamera`.
-        image_gradient: colour images are float32 in [0, 255] and carry the graph to the actions,
-            through a camera that is differentiable; else uint8, without.
+        image_gradient: True makes colour images float32 in [0, 255] with a graph to the actions,
+            which needs the differentiable camera; False makes them uint8 without a graph.
         stochastic_start: False begins every episode in the same state.
         final_observations: also read the sensors in the last state of an episode that ends, which
-            costs a second reading in the steps that end one (and on CUDA a host synchronization
+            costs a second reading in the steps that end one (and on CUDA a host synchronisation
             every step, to know which those are).
-        state_storage: "full" keeps the intermediates of every step until its gradient is taken,
-            "recompute" the state only: less memory, and each step is computed twice.
+        state_storage: "full" keeps the intermediates of every step until its gradient is taken;
+            "recompute" keeps only the state, which takes less memory and computes each step twice.
         threads: CPU threads of simulator and sensors; None lets them choose.
         capture: replay each control step and each picture as one graph (a CUDA graph on CUDA)
             instead of launching its kernels one by one; the results are the same.
-        inertia: "physical" or "published" inertia tensors of the robot; None: as the task says.
-        simulator: name of what advances the robots ("warp" is `dva.sim.WarpSimulator`, MODULE:NAME
-            one of your own), or what builds it.
+        inertia: "physical" or "published" inertia tensors of the robot; None: the task's choice.
+        simulator: name of a simulator ("warp" is `dva.sim.WarpSimulator`, MODULE:NAME one of your
+            own), or a function that builds one.
         sensors: more sensors that `observe` may name.
 
     Returns:
         The environment; call `reset()` first.
 
     Raises:
-        ValueError: an argument is not allowed; the message names it, what is, and the fix.
+        ValueError: an argument is not allowed; the message names it, what is allowed and the fix.
         TypeError: `task` is neither a name nor a Task.
     """
     task = get(task) if isinstance(task, str) else task
@@ -90,13 +90,16 @@ def make(
     observe = (observe,) if isinstance(observe, str) else tuple(observe)
     makers = _choose_sensors(task, observe, sensors)
     _check_camera(camera, image_gradient)
+    num_envs = arguments.count("num_envs", num_envs)
+    size = arguments.image_size(image_size)
+    frame_stack = arguments.count("frame_stack", frame_stack)
     found = resolve_device(device)
     factory = find_simulator(simulator) if isinstance(simulator, str) else simulator
     built = factory(
         SimulatorRequest(
             robot=str(task.mjcf),
             inertia=task.inertia,
-            num_envs=arguments.at_least_one("num_envs", num_envs),
+            num_envs=num_envs,
             device=found,
             control_dt=task.control_dt,
             substeps=task.substeps,
@@ -112,8 +115,8 @@ def make(
         device=found,
         view=task.view,
         scene=task.scene,
-        image_size=arguments.image_size(image_size),
-        frame_stack=arguments.at_least_one("frame_stack", frame_stack),
+        image_size=size,
+        frame_stack=frame_stack,
         camera=camera,
         image_gradient=image_gradient,
         threads=threads,
@@ -135,7 +138,7 @@ def make(
 def _choose_sensors(
     task: Task, observe: tuple[str, ...], more: Sequence[SensorMaker]
 ) -> list[SensorMaker]:
-    """Finds the makers of what is observed; later ones of a name replace earlier ones."""
+    """Finds the makers of the sensors observed; of one name, the last maker counts."""
     offered = {maker.name: maker for maker in (*STANDARD_SENSORS, *task.sensors, *more)}
     known = [*offered, STATE]
     for name in observe:
@@ -153,6 +156,6 @@ def _check_camera(camera: str, image_gradient: bool) -> None:
         raise ValueError(f"camera is {camera!r}; allowed: {', '.join(CAMERA_KINDS)}.")
     if image_gradient and camera == "hard":
         raise ValueError(
-            'image_gradient is True, but no gradient passes the camera "hard": its pictures jump '
+            'image_gradient is True, but the camera "hard" passes no gradient: its pictures jump '
             'when an edge crosses a pixel. Use camera="differentiable".'
         )

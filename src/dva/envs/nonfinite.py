@@ -1,4 +1,4 @@
-"""Which environments have gone non-finite, and how their gradients are stopped."""
+"""Finds environments that have become non-finite, and stops their gradients."""
 
 import torch
 
@@ -7,7 +7,7 @@ from dva.sim import State
 __all__ = ["MAX_ENTRY", "is_nonfinite", "stop_gradients"]
 
 MAX_ENTRY = 1e6
-"""A coordinate or velocity larger than this counts as non-finite (as in the published code)."""
+"""A coordinate or velocity above this in size counts as non-finite, as in the published code."""
 
 
 def is_nonfinite(state: State, action: torch.Tensor) -> torch.Tensor:
@@ -30,10 +30,10 @@ def is_nonfinite(state: State, action: torch.Tensor) -> torch.Tensor:
 
 
 def stop_gradients(rows: torch.Tensor, *tensors: torch.Tensor) -> None:
-    """Makes every gradient that reaches these rows of some tensors exactly zero.
+    """Sets every gradient that reaches these rows of some tensors to exactly zero.
 
-    Masking what is computed from the tensors is not enough: its backward pass multiplies the zeros
-    by a derivative, and where that is not finite the product is NaN.
+    It is not enough to mask what is computed from the tensors: the backward pass multiplies the
+    zeros by a derivative, and where that is not finite the product is NaN.
 
     Args:
         rows: bool (N,).

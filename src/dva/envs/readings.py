@@ -17,7 +17,7 @@ class Readings:
     """Reads every sensor once a step and keeps the stacks.
 
     Args:
-        sensors: what is read, in order.
+        sensors: the sensors to read, in order.
 
     Attributes:
         entries: of the sensors, in order.
@@ -41,7 +41,7 @@ class Readings:
 
     @property
     def recordable(self) -> bool:
-        """Whether reading is work on the device alone."""
+        """Whether every sensor reads on the device alone."""
         return all(sensor.recordable for sensor in self._sensors.values())
 
     def begin(self, state: State) -> None:
@@ -57,22 +57,22 @@ class Readings:
             self.stacks[name] = push(self.stacks[name], reading)
 
     def restart(self, state: State, mask: torch.Tensor, pushed: bool) -> None:
-        """Reads states after restarts, and begins the stacks anew where `mask`, bool (N,), is True.
+        """Reads states after restarts, and refills the stacks where `mask`, bool (N,), is True.
 
         Args:
-            pushed: whether the readings before the restarts are on the stacks already; if not,
-                those that were not restarted are added.
+            pushed: whether `push` has been called in this step; if not, the readings of robots that
+                were not restarted are added to their stacks.
         """
         for name, reading in self._read(state).items():
             stack = self.stacks[name] if pushed else push(self.stacks[name], reading)
             self.stacks[name] = restart(stack, reading, mask)
 
     def newest(self, entry: Entry) -> torch.Tensor:
-        """Returns the newest reading (N, C, ...) of an entry, a view."""
+        """Returns a view of the newest reading (N, C, ...) of an entry."""
         return newest(self.stacks[entry.name], entry)
 
     def put(self, stacks: Mapping[str, torch.Tensor]) -> None:
-        """Goes on from other stacks, no copies."""
+        """Continues from other stacks, without copying them."""
         self.stacks = dict(stacks)
 
     def detach(self) -> None:
@@ -80,7 +80,7 @@ class Readings:
         self.stacks = {name: stack.detach() for name, stack in self.stacks.items()}
 
     def close(self) -> None:
-        """Lets go of the sensors."""
+        """Releases the sensors."""
         self._sensors.clear()
 
     def _read(self, state: State) -> Observation:

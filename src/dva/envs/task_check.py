@@ -1,4 +1,4 @@
-"""Compares a task's functions with its robot before anything is stepped."""
+"""Checks a task's functions against its robot before the first step."""
 
 import torch
 
@@ -8,7 +8,7 @@ from dva.tasks.task import Task
 __all__ = ["check_task"]
 
 _ROWS = 2
-"""Robots with which a task is tried: with one, (1, 2) and (2,) could pass for each other."""
+"""Number of robots in the check: with one, a shape (1, 2) could pass for (2,)."""
 
 
 def check_task(task: Task, model: Skeleton, device: torch.device) -> int:
@@ -24,7 +24,7 @@ def check_task(task: Task, model: Skeleton, device: torch.device) -> int:
 
     Raises:
         ValueError: a function returns something of another shape or dtype than a task must; the
-            text names function, shape and the one expected.
+            text names the function, the shape and the one expected.
     """
     n = _ROWS
     start = task.start(n, torch.Generator(device), device, False)

@@ -29,29 +29,29 @@ class VectorEnv:
     Actions are float32 (N, A) in [-1, 1], on the environment's device; larger ones are clipped.
     Observations are dictionaries: the readings of the sensors, stacked, and "state" float32 (N, O).
     State and reward carry torch's graph back to the actions until `detach()` cuts it; no gradient
-    crosses the end of an episode. Nothing is differentiated through a camera, unless the
-    environment was made with `image_gradient`: images are then float32, with a graph.
+    crosses the end of an episode. Nothing is differentiated through a camera unless the environment
+    was made with `image_gradient`; images are then float32 and have a graph.
 
     `dva.make` builds the parts and puts them together.
 
     Args:
         task: what the robots have to do.
-        simulator: advances them.
+        simulator: steps their physics.
         sensors: what they perceive beside "state".
-        observe: names of the entries that a policy may see; the rest is for critics.
-        seed: of the starts; the same seed gives the same episodes.
+        observe: names of the entries that a policy may see; the others are for critics.
+        seed: seed of the starts; the same seed gives the same episodes.
         stochastic_start: False begins every episode in the same state.
         final_observations: also read the sensors in the last state of an episode that ends, which
-            costs a second reading in the steps that end one (and on CUDA a host synchronization
+            costs a second reading in the steps that end one (and on CUDA a host synchronisation
             every step, to know which those are).
-        spectator: pictures the robots for people; None: `render` is refused.
+        spectator: renders the robots for people; None: `render` raises an error.
 
     Raises:
-        ValueError: task and robot do not fit, or two sensors have one name.
+        ValueError: task and robot do not fit, or two sensors have the same name.
 
     Attributes:
         task, simulator, num_envs, device, action_spec, observation_spec, policy_spec,
-        episode_length [control steps], stochastic_start, final_observations: as they were made.
+        episode_length [control steps], stochastic_start, final_observations: as given.
         nan_guard: when True, a step with a non-finite state also gives info["nonfinite_state"].
     """
 
@@ -103,7 +103,7 @@ class VectorEnv:
 
     @property
     def recordable(self) -> bool:
-        """Whether a step is work on the device alone, so that a CUDA graph can hold it."""
+        """Whether a step works on the device alone, so that a CUDA graph can hold it."""
         parts = self.simulator.recordable and self._readings.recordable
         return parts and not self._may_look and not self.nan_guard
 
@@ -111,11 +111,10 @@ class VectorEnv:
         """Begins a new episode in every environment.
 
         Args:
-            seed: restarts the random starts from this seed; None goes on with them.
+            seed: restarts the random starts from this seed; None continues them.
 
         Returns:
-            The first observation, whose stacked readings are all the first one; it carries no
-            gradient.
+            The first observation, without gradient; its stacks repeat the first reading.
         """
         self._check_open()
         if seed is not None:
@@ -125,10 +124,10 @@ class VectorEnv:
     def step(
         self, action: torch.Tensor
     ) -> tuple[Observation, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]]:
-        """Applies one action for one control step, and restarts the episodes that it ends.
+        """Applies an action for one control step, and restarts the episodes that end.
 
-        An environment whose action, state or reward is non-finite (or has an entry above 1e6)
-        terminates with reward 0 and passes no gradient.
+        An environment whose action, state or reward is non-finite (or whose state has an entry
+        above 1e6 in size) terminates with reward 0 and passes no gradient.
 
         Args:
             action: float32 (N, A); clipped to [-1, 1].
@@ -137,8 +136,8 @@ class VectorEnv:
             observation: after the restarts; where an episode ended, the first of the next one,
                 without gradient.
             reward: (N,), differentiable in this and the earlier actions.
-            terminated: bool (N,), the task failed.
-            truncated: bool (N,), the time ran out and the task did not fail.
+            terminated: bool (N,): the task failed.
+            truncated: bool (N,): the time ran out and the task did not fail.
             info: "final_observation", before the restarts and with its graph: "state" (zero where
                 it was non-finite), and all other entries if `final_observations`; "nonfinite" bool
                 (N,); "episode_return" float (N,) and "episode_length" int (N,), this step included;
@@ -146,7 +145,7 @@ class VectorEnv:
 
         Raises:
             RuntimeError: before the first reset, or after close.
-            TypeError, ValueError: the action is no tensor, or of the wrong shape, dtype or device.
+            TypeError, ValueError: the action is no tensor, or its shape, dtype or device is wrong.
         """
         self._check_ready()
         arguments.check_tensor("action", action, (self.num_envs, self.action_size), self.device)
@@ -171,10 +170,10 @@ class VectorEnv:
         return self.observation, after.reward, after.terminated, truncated, info
 
     def transition(self, state: State, action: torch.Tensor) -> Transition:
-        """Computes what one control step does to any states, and leaves the environment alone.
+        """Computes one control step of any states, and leaves the environment as it is.
 
         Args:
-            state: of N robots.
+            state: state of N robots.
             action: float32 (N, A); clipped to [-1, 1].
         """
         clipped = action.nan_to_num(0.0, 0.0, 0.0).clamp(-1.0, 1.0)
@@ -193,7 +192,7 @@ class VectorEnv:
         return Transition(after, reward, described, failed | nonfinite, nonfinite)
 
     def _finish_step(self, done: torch.Tensor, final_observation: Observation) -> None:
-        """Reads the sensors, restarts what is done, and reads what has restarted."""
+        """Reads the sensors, restarts finished episodes, and reads their first states."""
         begins = bool(done.any()) if self._may_look else True
         if self.final_observations or not begins:
             self._readings.push(self._state)
@@ -204,7 +203,7 @@ class VectorEnv:
             self._readings.restart(self._state, done, pushed=self.final_observations)
 
     def _restart(self, done: torch.Tensor) -> None:
-        """Puts new starts where `done`; `where` keeps every gradient on its own side."""
+        """Begins new episodes where `done`; `where` lets no gradient cross."""
         start = self._start()
         described = self._describe(start)
         self._state = self._state.where(done, start)
@@ -213,7 +212,7 @@ class VectorEnv:
         self._episode_return = self._episode_return.masked_fill(done, 0.0)
 
     def detach(self) -> None:
-        """Cuts the graph: what comes later has no gradient to the actions before this call."""
+        """Cuts the graph: what comes later has no gradient to actions before this call."""
         self._check_ready()
         self._state, self._described = self._state.detach(), self._described.detach()
         self._readings.detach()
@@ -234,7 +233,7 @@ class VectorEnv:
         return {**self._readings.stacks, STATE: self._described}
 
     def newest(self, name: str) -> torch.Tensor:
-        """Returns the newest reading (N, C, ...) of a sensor, a view of its stack."""
+        """Returns the newest reading (N, C, ...) of a sensor, as a view of its stack."""
         self._check_ready()
         entry = self.observation_spec.select((name,))[name]
         return self._described if name == STATE else self._readings.newest(entry)
@@ -242,12 +241,12 @@ class VectorEnv:
     def render(
         self, image_size: int | Sequence[int] = 256, env_ids: Sequence[int] | None = None
     ) -> torch.Tensor:
-        """Pictures the present states from the task's view, for people.
+        """Renders the present states from the task's view, for people.
 
         Args:
-            image_size: height and width in pixels, one number for a square.
-            env_ids: which environments, all by default. A camera is built once per size and number
-                of environments.
+            image_size: (height, width), or one number for a square [pixels].
+            env_ids: which environments; None: all. Each size and number of environments gets a
+                camera of its own, built once.
 
         Returns:
             uint8 (len(env_ids), 3, H, W).
@@ -266,7 +265,7 @@ class VectorEnv:
 
     def pop_seconds(self) -> dict[str, float]:
         """Returns the wall time spent in "rendering" (all sensors) and "simulation" since the last
-        call; on CUDA that of the launches."""
+        call; on CUDA the time of the launches."""
         seconds = {"rendering": self._readings.seconds, "simulation": self._simulation_seconds}
         self._readings.seconds = self._simulation_seconds = 0.0
         return seconds
@@ -281,14 +280,15 @@ class VectorEnv:
         """Begins a new episode in every environment from given coordinates.
 
         Args:
-            joint_q: float32 (N, nq) [m, rad]; copied, a gradient that it asks for is kept.
-            joint_qd: float32 (N, nd) [m/s, rad/s]; likewise.
+            joint_q: float32 (N, nq) [m, rad]; copied with its graph.
+            joint_qd: float32 (N, nd) [m/s, rad/s]; copied with its graph.
 
         Returns:
             The first observation, as `reset` does.
 
         Raises:
-            TypeError, ValueError: no tensor, or of the wrong shape, dtype or device, or not finite.
+            TypeError, ValueError: an argument is no tensor, is not finite, or has the wrong shape,
+                dtype or device.
         """
         self._check_open()
         model = self.simulator.model
@@ -305,23 +305,23 @@ class VectorEnv:
         return self._begin(self.simulator.new_state(joint_q.clone(), joint_qd.clone()))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Copies everything that is needed to go on bit for bit, without gradients.
+        """Copies everything needed to continue bit for bit, without gradients.
 
         Returns:
-            "physics.joint_q" and what else the state carries, "observed.<name>" of every entry,
+            "physics.joint_q" and whatever else the state carries, "observed.<name>" of every entry,
             "episode.step", "episode.return" and "generator".
         """
         copies = {name: x.detach().clone() for name, x in self.tensors().items()}
         return {**copies, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
-        """Goes on where another environment was; `observation` is its observation.
+        """Continues where another environment stopped, with the same observation.
 
         Args:
             state_dict: from `state_dict()` of an environment of the same task, size and sensors.
 
         Raises:
-            ValueError: an entry is missing, unknown, or of another shape; nothing is changed then.
+            ValueError: an entry is missing, unknown, or of another shape; nothing has changed then.
         """
         self._check_open()
         if not self._ready:
@@ -338,11 +338,11 @@ class VectorEnv:
 
     @property
     def generator(self) -> torch.Generator:
-        """The random generator of the starts."""
+        """The random generator from which starts are drawn."""
         return self._generator
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Gives the tensors of `state_dict` themselves, no copies, without the generator."""
+        """Returns the tensors of `state_dict` themselves, not copies, without the generator."""
         self._check_ready()
         return {
             **{f"physics.{name}": x for name, x in self._state.tensors().items()},
@@ -352,7 +352,7 @@ class VectorEnv:
         }
 
     def put_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Goes on from tensors as `tensors` gives them, no copies."""
+        """Continues from tensors such as `tensors` returns, without copying them."""
 
         def part(prefix: str) -> dict[str, torch.Tensor]:
             return {n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)}
@@ -374,14 +374,14 @@ class VectorEnv:
         return self.observation
 
     def _start(self) -> State:
-        # Always N of them: which ones are used is not known to the host on CUDA.
+        # Always N starts: on CUDA the host does not know which ones are used.
         joint_q, joint_qd = self.task.start(
             self.num_envs, self._generator, self.device, self.stochastic_start
         )
         return self.simulator.new_state(joint_q, joint_qd)
 
     def _describe(self, start: State) -> torch.Tensor:
-        """Computes the task's observation (N, O) of states that no action led to."""
+        """Computes the task's observation (N, O) of states that no action has led to."""
         no_action = torch.zeros(self.num_envs, self.action_size, device=self.device)
         return self.task.state_observation(start.joint_q, start.joint_qd, no_action)
 

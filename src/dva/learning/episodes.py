@@ -1,4 +1,4 @@
-"""Returns of the last finished episodes."""
+"""Returns and lengths of the last finished episodes."""
 
 from collections import deque
 
@@ -12,7 +12,7 @@ class EpisodeHistory:
     """Keeps return and length of the last finished episodes.
 
     Args:
-        size: how many episodes are kept.
+        size: number of episodes to keep.
     """
 
     def __init__(self, size: int = 64) -> None:
@@ -20,7 +20,7 @@ class EpisodeHistory:
         self._episodes: deque[tuple[float, float]] = deque(maxlen=size)
 
     def add(self, done: Tensor, returns: Tensor, lengths: Tensor) -> None:
-        """Adds the episodes that finished in a rollout, in order of time.
+        """Adds the episodes that finished in a rollout, in the order of time.
 
         Args:
             done: bool (h, N).
@@ -35,7 +35,7 @@ class EpisodeHistory:
         )
 
     def mean(self) -> tuple[float | None, float | None]:
-        """Averages return and length; None until an episode has finished."""
+        """Averages return and length; both are None until an episode has finished."""
         if not self._episodes:
             return None, None
         count = len(self._episodes)
@@ -43,8 +43,8 @@ class EpisodeHistory:
         return sum(returns) / count, sum(lengths) / count
 
     def state(self) -> Tensor:
-        """Returns the kept episodes, float64 (size + 1, 2): their number in the first row, then
-        return and length of each, then zeros."""
+        """Returns the episodes as float64 (size + 1, 2): their number in the first row, then return
+        and length of each, then zeros."""
         state = torch.zeros(self._size + 1, 2, dtype=torch.float64)
         state[0, 0] = len(self._episodes)
         if self._episodes:

@@ -10,19 +10,19 @@ __all__ = ["ClippedAdam", "linear_learning_rate"]
 
 
 def linear_learning_rate(first: float, final: float, iteration: int, planned: int) -> float:
-    """Interpolates from `first` at iteration 0 to `final` at `planned`, and stays there."""
+    """Interpolates from `first` at iteration 0 to `final` at `planned`, and stays at `final`."""
     return first + (final - first) * min(iteration / planned, 1.0)
 
 
 class ClippedAdam:
-    """Adam on gradients clipped to a norm; an update with a non-finite gradient is skipped.
+    """Runs Adam on gradients clipped to a norm; skips an update with a non-finite gradient.
 
     The skip is decided on the device, so that training never waits for it.
 
     Args:
-        parameters: what is trained, float32.
+        parameters: the parameters to train, float32.
         betas: decay rates of the two moments.
-        max_norm: norm to which the gradient is clipped.
+        max_norm: largest norm of a gradient, to which a larger one is clipped.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class ClippedAdam:
         self.betas = betas
         self.max_norm = max_norm
         device = self.parameters[0].device
-        # On the device, so that a recorded update reads the rate of its iteration.
+        # On the device, so that a recorded update reads the rate of the present iteration.
         self._rate = torch.zeros((), device=device)
         self._state = {
             "step": [torch.zeros((), device=device) for _ in self.parameters],
@@ -41,7 +41,7 @@ class ClippedAdam:
         }
 
     def set_learning_rate(self, rate: float) -> None:
-        """Sets the rate of the updates that follow, 0 before the first call."""
+        """Sets the learning rate of later updates, which is 0 before the first call."""
         self._rate.fill_(rate)
 
     def zero_grad(self) -> None:
@@ -54,18 +54,19 @@ class ClippedAdam:
         """Clips the gradient and updates the parameters.
 
         Returns:
-            The norm before clipping, and 1.0 where the update was skipped, both (), on the device.
+            The norm before clipping, and 1.0 if the update was skipped, else 0.0; both (), on the
+            device.
 
         Raises:
             RuntimeError: a parameter has no gradient.
         """
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         if len(gradients) < len(self.parameters):
-            raise RuntimeError("A parameter has no gradient. Compute all of them before step().")
+            raise RuntimeError("A parameter has no gradient. Compute all gradients before step().")
         norm = nn.utils.get_total_norm(gradients)
         skipped = (~torch.isfinite(norm)).float()
-        # The fused kernel's own switches, made for mixed precision: it divides gradients by one
-        # number, and by the other leaves parameters, moments and step count as they are.
+        # The fused kernel's switches for mixed precision do the work: it divides gradients by
+        # grad_scale, and changes nothing, not even the step count, if found_inf is 1.
         adam(
             [*self.parameters],
             gradients,
@@ -95,7 +96,7 @@ class ClippedAdam:
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restores what `state_dict` returned; what is not in it begins anew."""
+        """Restores what `state_dict` returned; entries that are missing start at zero."""
         for values in self._state.values():
             for value in values:
                 value.zero_()

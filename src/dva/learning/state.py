@@ -1,4 +1,4 @@
-"""Flat dictionaries of tensors with dotted names: the one form in which a learner is saved."""
+"""Flat dictionaries of tensors with dotted names, the form in which an algorithm is saved."""
 
 from collections.abc import Mapping
 
@@ -17,6 +17,6 @@ def add_prefix(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def strip_prefix(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Picks the entries whose names start with "prefix." and takes it off."""
+    """Picks the entries whose names start with "prefix." and removes that prefix."""
     start = f"{prefix}."
     return {name[len(start) :]: value for name, value in state.items() if name.startswith(start)}

@@ -1,9 +1,9 @@
-"""What acts: the `Policy` contract, and networks of actors and critics as plain torch modules.
+"""Policies: the `Policy` contract, and the networks of actors and critics as plain torch modules.
 
 Enters: observations by name (stacked images, vectors). Leaves: actions in [-1, 1], means and log
 standard deviations of actions before tanh, values of states. Nothing here knows an environment or
 an algorithm: a saved policy is rebuilt here from its description, without a simulator or a camera.
-Change a network's architecture here, how it is trained in `dva.learning`.
+Change a network's architecture here, and its training in `dva.learning`.
 """
 
 from dva.policies.actor import Actor

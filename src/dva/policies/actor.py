@@ -1,4 +1,4 @@
-"""The stochastic policy network, from any observation spec."""
+"""The stochastic policy network, for any observation spec."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from dva.spec import Entry, ObservationSpec
 __all__ = ["Actor", "ImageTrunk", "Weights"]
 
 Weights = Mapping[str, Sequence[tuple[Tensor, Tensor]]]
-"""Weight and bias of every layer that images meet, cast to its arithmetic, by name of the image."""
+"""Weight and bias of every layer that images pass, cast to its arithmetic, by name of the image."""
 
 
 class ImageTrunk(nn.Module):
@@ -33,8 +33,7 @@ class ImageTrunk(nn.Module):
         self.norm = nn.LayerNorm(size)
 
     def castable(self) -> list[tuple[Tensor, float]]:
-        """Lists the parameters that images meet, and the factor at which `cast_weights` takes
-        each."""
+        """Lists the parameters that images pass, each with its factor in `cast_weights`."""
         return [*self.encoder.castable(), (self.linear.weight, 1.0), (self.linear.bias, 1.0)]
 
     def cast_weights(self) -> list[tuple[Tensor, Tensor]]:
@@ -45,26 +44,26 @@ class ImageTrunk(nn.Module):
         return [*self.encoder.cast_weights(), linear]
 
     def embed(self, images: Tensor, weights: Sequence[tuple[Tensor, Tensor]] | None) -> Tensor:
-        """Does the large part, up to the linear layer: (B, size)."""
+        """Computes the large part, up to the linear layer: (B, size)."""
         *convolutions, linear = weights or self.cast_weights()
         return F.linear(self.encoder(images, convolutions), *linear)
 
     def finish(self, embedded: Tensor) -> Tensor:
-        """Does the rest: the features (B, size) of what `embed` returned."""
+        """Computes the rest: features (B, size) from what `embed` returned."""
         return torch.tanh(self.norm(embedded.float()))
 
 
 class Actor(nn.Module):
     """Maps an observation to the mean and log standard deviation of the action before tanh.
 
-    Each image passes a trunk of its own; their features and the vectors, in the order of the spec
-    (images first), pass an MLP (linear, ELU, layer norm) and a linear layer. The log standard
+    Each image passes its own trunk; the features and the vectors, in the order of the spec (images
+    first), pass an MLP (linear, ELU, layer norm) and a linear layer. The log standard
     deviation is a parameter, the same for all observations.
 
     Args:
         spec: the entries that the policy reads.
         action_size: A.
-        trunk_size: features of each image; unused without images.
+        trunk_size: number of features of each image; unused without images.
         hidden: widths of the MLP's layers.
         log_std_init: initial log standard deviation.
         compute_dtype: arithmetic of the image trunks' large layers (`resolve_precision`).
@@ -99,16 +98,16 @@ class Actor(nn.Module):
 
     @property
     def activation_bytes(self) -> int:
-        """Bytes of one observation's images in a forward and backward pass; 0 without images."""
+        """Bytes of one observation's images in a forward and a backward pass; 0 without images."""
         return sum(trunk.encoder.activation_bytes for trunk in self.trunks.values())
 
     def castable(self) -> list[tuple[Tensor, float]]:
-        """Lists the parameters that images meet, and the factor at which `cast_weights` takes
-        each, in the order of `cast_weights`."""
+        """Lists the parameters that images pass, in the order of `cast_weights`, each with its
+        factor there."""
         return [pair for trunk in self.trunks.values() for pair in trunk.castable()]
 
     def cast_weights(self) -> Weights:
-        """Casts the parameters that images meet to their arithmetic, with their graph."""
+        """Casts the parameters that images pass to their arithmetic, with their graph."""
         return {name: trunk.cast_weights() for name, trunk in self.trunks.items()}
 
     def forward(
@@ -118,21 +117,21 @@ class Actor(nn.Module):
 
         Args:
             inputs: images (B, C, H, W) and normalised vectors (B, n) by name.
-            weights: what `cast_weights` returned, to spare many small batches the cast.
+            weights: what `cast_weights` returned, so that many small batches share one cast.
         """
         return self.decide(self.embed(inputs, weights), inputs), self.log_std
 
     def embed(
         self, inputs: Mapping[str, Tensor], weights: Weights | None = None
     ) -> dict[str, Tensor]:
-        """Does the large part of `forward`: for each image (B, trunk_size)."""
+        """Computes the large part of `forward`: (B, trunk_size) for each image."""
         return {
             name: trunk.embed(inputs[name], weights[name] if weights else None)
             for name, trunk in self.trunks.items()
         }
 
     def decide(self, embedded: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
-        """Does the rest: the mean (B, A).
+        """Computes the rest of `forward`: the mean (B, A).
 
         Args:
             embedded: what `embed` returned.

@@ -1,4 +1,4 @@
-"""The policy of an actor network and the normalisers of what it sees."""
+"""A policy made of an actor network and the normalisers of its inputs."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -20,21 +20,22 @@ Normalizers = Mapping[str, RunningNormalizer]
 """Normalisers of vectors by name."""
 
 _PART = 8
-"""Images that pass the actor together where threads share a batch."""
+"""Number of images that pass the actor together when threads share a batch."""
 
 
 class ActorPolicy(nn.Module):
-    """Acts with the mean of an actor, squashed by tanh. See `Policy`; it has no memory.
+    """Acts with the mean of an actor, squashed by tanh, and has no memory. See `Policy`.
 
     Args:
-        observation_spec: the entries that it reads.
+        observation_spec: the entries that the policy reads.
         action_spec: what its actions mean.
         trunk_size, hidden, log_std_init: as for `Actor`.
         precision: arithmetic of the actor's large layers.
-        device: where it acts. Parameters are drawn on the CPU: a seed means the same policy on
-            every device.
-        threads: images pass the actor in parts, this many side by side; results do not depend on
-            how many. For CPUs, with torch's own threads set to 1. None leaves parallelism to torch.
+        device: where the policy acts. Parameters are drawn on the CPU, so that a seed gives the
+            same policy on every device.
+        threads: number of parts of a batch of images that pass the actor at the same time; results
+            do not depend on it. For CPUs, with torch's own threads set to 1. None leaves
+            parallelism to torch.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class ActorPolicy(nn.Module):
 
         Args:
             observation: at least the entries that the policy reads, on any device.
-            state: none is used.
+            state: unused.
 
         Raises:
             ValueError: an entry is missing or of another shape.
@@ -108,7 +109,7 @@ class ActorPolicy(nn.Module):
 
         Args:
             inputs: images and normalised vectors (n, ...) by name.
-            weights: the actor's `cast_weights()`, to spare it the cast.
+            weights: the actor's `cast_weights()`; None: it casts them itself.
         """
         if self.threads is None or not self.observation_spec.images:
             return self.actor(inputs, weights)[0]
@@ -129,7 +130,7 @@ class ActorPolicy(nn.Module):
         return self.actor.decide(joined, inputs)  # in one piece: these layers are small
 
     def description(self) -> dict[str, Any]:
-        """Returns all that `rebuild` needs, as JSON values."""
+        """Returns everything that `rebuild` needs, as JSON values."""
         return {
             "observation": self.observation_spec.to_dict(),
             "action": self.action_spec.to_dict(),
@@ -140,7 +141,7 @@ class ActorPolicy(nn.Module):
     def rebuild(
         cls, description: Mapping[str, Any], device: torch.device, threads: int | None = None
     ) -> "ActorPolicy":
-        """Makes the policy that `description` describes, with parameters of its own.
+        """Builds the policy that `description` describes, with newly drawn parameters.
 
         Raises:
             ValueError, TypeError, KeyError: the description is damaged.
@@ -159,7 +160,7 @@ class ActorPolicy(nn.Module):
 
 
 def normalize(observation: Mapping[str, Tensor], normalizers: Normalizers) -> dict[str, Tensor]:
-    """Normalises the entries that have a normaliser and hands on the others, with their graph."""
+    """Normalises the entries that have a normaliser and returns the others as they are."""
     return {
         name: normalizers[name](value) if name in normalizers else value
         for name, value in observation.items()

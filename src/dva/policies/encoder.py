@@ -19,11 +19,11 @@ CHANNELS = 32
 class Encoder(nn.Module):
     """Encodes stacked images by four 3x3 convolutions of 32 channels, strides 2 1 1 1, with ReLU.
 
-    Values enter as (x - middle) / range of the entry's low and high: pixels as x / 255 - 0.5.
+    Values x enter as (x - middle) / range of the entry's low and high: pixels as x / 255 - 0.5.
     Weights start orthogonal with gain sqrt(2), biases at zero.
 
     Args:
-        entry: the images, whose height and width are at least 15 and whose range is finite.
+        entry: the images, with a height and width of at least 15 and a finite range.
 
     Raises:
         ValueError: the images are too small for the four convolutions, or their range is infinite.
@@ -36,7 +36,7 @@ class Encoder(nn.Module):
         channels, height, width = entry.stacked_shape
         if not math.isfinite(entry.high - entry.low):
             raise ValueError(
-                f"Images {entry.name!r} lie between {entry.low} and {entry.high}: give their "
+                f"Images {entry.name!r} lie between {entry.low} and {entry.high}. Give their "
                 "sensor's entry a finite low and high."
             )
         self.entry = entry
@@ -64,14 +64,14 @@ class Encoder(nn.Module):
 
     @property
     def activation_bytes(self) -> int:
-        """Bytes of one image in a forward and backward pass: each layer's input and output, and
+        """Bytes of one image in a forward and a backward pass: each layer's input and output, and
         two gradients of the largest layer."""
         outputs = [CHANNELS * count for count in self.pixel_counts]
         inputs = math.prod(self.entry.stacked_shape)
         return (inputs + sum(outputs) + 2 * outputs[0]) * self.compute_dtype.itemsize
 
     def castable(self) -> list[tuple[Tensor, float]]:
-        """Lists each layer's weight and bias, and the factor at which `cast_weights` takes it."""
+        """Lists each layer's weight and bias, each with its factor in `cast_weights`."""
         scale = self.scale
         pairs = []
         for layer in self.convolutions:
@@ -85,7 +85,7 @@ class Encoder(nn.Module):
 
         The first weight is divided by the range of the images.
         """
-        # Master weights stay contiguous, so that checkpoints and optimizer moments have one layout.
+        # Master weights stay contiguous: checkpoints and optimizer moments have one layout.
         tensors = [
             (parameter * scale if scale != 1.0 else parameter).to(
                 self.compute_dtype,
@@ -104,7 +104,7 @@ class Encoder(nn.Module):
 
         Args:
             images: of the entry's dtype, or float32 through which a gradient may flow.
-            weights: what `cast_weights` returned, to spare many small batches the cast.
+            weights: what `cast_weights` returned, so that many small batches share one cast.
 
         Raises:
             TypeError: the images have another dtype.
@@ -116,8 +116,8 @@ class Encoder(nn.Module):
             )
         if images.dtype == torch.uint8:
             # Pixel - 127.5 needs eight significant bits, which bfloat16 has: the cast is exact,
-            # and the division by 255 moves into the small weight. Bytes change their order twice
-            # as fast as what they become.
+            # and the division by 255 moves into the small weight. Bytes are reordered twice as
+            # fast as the wider numbers that they become.
             images = images.contiguous(memory_format=torch.channels_last)
             x = images.to(self.compute_dtype).sub_(self.middle)
         else:
@@ -125,13 +125,12 @@ class Encoder(nn.Module):
             x = x.to(self.compute_dtype, memory_format=torch.channels_last)
         for (weight, bias), stride in zip(weights or self.cast_weights(), STRIDES, strict=True):
             x = F.relu_(F.conv2d(x, weight, bias, stride))
-        # Features in (H, W, C) order: a view of channels-last memory, where (C, H, W) would copy
-        # it.
+        # Features in (H, W, C) order are a view of channels-last memory; (C, H, W) would copy it.
         return x.permute(0, 2, 3, 1).reshape(x.shape[0], self.output_size)
 
 
 def _pixel_counts(height: int, width: int) -> list[int]:
-    """Counts the pixels that each layer puts out."""
+    """Counts the output pixels of each layer."""
     counts = []
     for stride in STRIDES:
         height, width = (height - KERNEL) // stride + 1, (width - KERNEL) // stride + 1

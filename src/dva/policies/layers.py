@@ -8,11 +8,10 @@ __all__ = ["mlp"]
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
-    """Stacks hidden layers, each of linear, ELU and layer norm.
+    """Stacks hidden layers, each made of linear, ELU and layer norm.
 
     Args:
-        sizes: input size, then the size of each hidden layer; with one entry the result is the
-            identity.
+        sizes: input size, then the size of each hidden layer; one entry alone gives the identity.
 
     Source: D.Va, appendix C.1 (policy and critic networks are those of state-based SHAC).
     """

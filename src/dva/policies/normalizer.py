@@ -9,7 +9,7 @@ __all__ = ["RunningNormalizer"]
 
 
 class RunningNormalizer(nn.Module):
-    """Normalises states by mean and variance of all seen so far: (x - mean) / sqrt(var + 1e-5).
+    """Normalises states by the statistics of all states so far: (x - mean) / sqrt(var + 1e-5).
 
     Before the first update the mean is 0 and the variance 1. Statistics are float64, so that
     hundreds of millions of states still count.
@@ -39,8 +39,7 @@ class RunningNormalizer(nn.Module):
         var = torch.where(finite, (x - mean).square(), 0.0).sum(0) / weight
         total = (self.count + added).clamp(min=1)
         delta = mean - self.mean
-        # Pairwise merge of two sets' moments; with nothing added every term of the new set
-        # vanishes.
+        # Merges the moments of two sets; if the new set is empty, all its terms vanish.
         spread = delta.square() * self.count * added / total
         merged = (self.var * self.count + var * added + spread) / total
         known = (self.count + added) > 0
@@ -54,5 +53,5 @@ class RunningNormalizer(nn.Module):
         return (states - self.mean.to(states.dtype)) * scale.to(states.dtype)
 
     def frozen(self) -> "RunningNormalizer":
-        """Copies the normaliser: one horizon sees one normalisation."""
+        """Copies the normaliser, so that one horizon sees one normalisation."""
         return copy.deepcopy(self)

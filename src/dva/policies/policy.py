@@ -1,4 +1,4 @@
-"""The contract of what acts, and how it is saved."""
+"""The contract of a policy, and how one is saved."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -15,14 +15,14 @@ NO_MEMORY: StateTensors = {}
 
 
 class Policy(Protocol):
-    """Chooses actions from observations; deterministic, unless it says otherwise.
+    """Chooses actions from observations, deterministically unless it says otherwise.
 
-    A policy without memory returns `NO_MEMORY` from `initial_state` and hands on what it is given.
+    A policy without memory returns `NO_MEMORY` from `initial_state` and passes on what it is given.
     """
 
     @property
     def observation_spec(self) -> ObservationSpec:
-        """The entries that it reads."""
+        """The entries that the policy reads."""
         ...
 
     @property
@@ -35,7 +35,7 @@ class Policy(Protocol):
         ...
 
     def act(self, observation: Observation, state: StateTensors) -> tuple[Tensor, StateTensors]:
-        """Chooses actions (n, A) in [-1, 1], without graph; returns them and the new memory.
+        """Chooses actions (n, A) in [-1, 1], without graph, and returns them with the new memory.
 
         Args:
             observation: at least the entries of `observation_spec`, (n, ...).
@@ -44,15 +44,15 @@ class Policy(Protocol):
         ...
 
     def reset(self, state: StateTensors, done: Tensor) -> StateTensors:
-        """Returns the memory with the rows where `done`, bool (n,), is True as at the start."""
+        """Returns the memory, reset in the rows where `done`, bool (n,), is True."""
         ...
 
 
 class SavedPolicy(Policy, Protocol):
-    """A policy that a run keeps: tensors, and what rebuilds it without a simulator."""
+    """Can be kept by a run: has tensors, and a description that rebuilds it without a simulator."""
 
     def description(self) -> dict[str, Any]:
-        """Returns JSON values: observation and action spec, sizes."""
+        """Returns what `rebuild` needs, as JSON values: observation and action spec, sizes."""
         ...
 
     def state_dict(self) -> Mapping[str, Tensor]:
@@ -60,18 +60,18 @@ class SavedPolicy(Policy, Protocol):
         ...
 
     def load_state_dict(self, state: Mapping[str, Tensor], /) -> object:
-        """Takes tensors that `state_dict` returned."""
+        """Loads tensors that `state_dict` returned."""
         ...
 
     @classmethod
     def rebuild(
         cls, description: Mapping[str, Any], device: torch.device, threads: int | None = None
     ) -> "SavedPolicy":
-        """Makes a policy of a description; `load_state_dict` then gives it its tensors.
+        """Builds a policy from a description; `load_state_dict` then gives it its tensors.
 
         Args:
             description: what `description` returned.
-            device: where it acts.
+            device: where the policy acts.
             threads: CPU threads that it may use; None leaves parallelism to torch.
 
         Raises:
@@ -81,7 +81,7 @@ class SavedPolicy(Policy, Protocol):
 
 
 class _Memoryless:
-    """What policies without memory share."""
+    """Holds what policies without memory share."""
 
     def __init__(self, observation_spec: ObservationSpec, action_spec: ActionSpec) -> None:
         self.observation_spec, self.action_spec = observation_spec, action_spec
@@ -96,7 +96,7 @@ class _Memoryless:
 
 
 class ZeroPolicy(_Memoryless):
-    """Takes no action at all: robots move by gravity alone."""
+    """Always chooses zero: robots move by gravity alone."""
 
     def act(self, observation: Observation, state: StateTensors) -> tuple[Tensor, StateTensors]:
         """Returns zeros (n, A)."""
@@ -109,8 +109,8 @@ class RandomPolicy(_Memoryless):
     """Draws every action uniformly from [-1, 1].
 
     Args:
-        observation_spec, action_spec: of the environment.
-        seed: of the draws.
+        observation_spec, action_spec: those of the environment.
+        seed: seed of the draws.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class RandomPolicy(_Memoryless):
         self._generator = torch.Generator().manual_seed(seed)
 
     def act(self, observation: Observation, state: StateTensors) -> tuple[Tensor, StateTensors]:
-        """Returns draws (n, A)."""
+        """Returns random actions (n, A)."""
         any_entry = next(iter(observation.values()))
         shape = (len(any_entry), self.action_spec.size)
         actions = torch.rand(shape, generator=self._generator) * 2 - 1

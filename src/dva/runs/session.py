@@ -67,7 +67,11 @@ class Session:
         self.started = started
         self.interrupt = Interrupt()
         self.say = self.interrupt.guarded(say)
-        self.show = self.interrupt.guarded(lambda shown: show(*shown))
+
+        def show_row(shown: tuple[dict[str, Any], float | None]) -> None:
+            show(*shown)
+
+        self.show = self.interrupt.guarded(show_row)
         self.watch = LearningWatch(self.config.env.task)
         self.iteration = 0
         self.earlier_seconds = 0.0

@@ -1,7 +1,7 @@
 """A camera per environment, rendered for all environments in one pass.
 
 On the CPU a Warp launch uses one core and releases the GIL, so the environments are split into
-shards, each with a renderer of its own, which threads run side by side.
+shards, each with its own renderer, and threads run these side by side.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from dva.compute.threads import run_side_by_side
 from dva.compute.warp_runtime import start_warp
 from dva.sensors.caster.renderer import CasterRenderer
 from dva.sensors.mujoco.renderer import MujocoRenderer
-from dva.sensors.rendering import Renderer, Setup
+from dva.sensors.rendering import Renderer, RenderRequest
 from dva.sensors.scene import Scene, View, compile_scene
 from dva.sensors.shapes import unsupported_geoms
 from dva.sim import Skeleton
@@ -27,17 +27,17 @@ from dva.sim import Skeleton
 __all__ = ["OUTPUTS", "RENDERERS", "Camera", "RendererName"]
 
 OUTPUTS = ("rgb", "depth", "segmentation")
-"""What a camera can give."""
+"""What a camera can render."""
 
 RendererName = Literal["auto", "caster", "mujoco"]
 RENDERERS: tuple[RendererName, ...] = ("auto", "caster", "mujoco")
-"""What can draw: our ray caster for plain shapes, MuJoCo Warp's renderer for everything else."""
+"""Our ray caster for plain shapes, MuJoCo Warp's for everything else, or whichever fits."""
 
 
 class Camera:
     """Renders one picture per environment.
 
-    The pictures are functions of the joint positions alone: same positions, same pixels, bit for
+    A picture depends on the joint positions alone: the same positions give the same pixels, bit for
     bit, whatever the environment's index, the number of environments or the number of threads.
 
     Args:
@@ -47,8 +47,8 @@ class Camera:
         num_envs: number of environments N.
         image_size: side of a square picture, or (height, width) [pixels].
         device: torch device of joint positions and pictures.
-        outputs: what to render, out of `OUTPUTS`; nothing else is computed.
-        threads: shards rendered side by side; None: torch's thread count on the CPU, 1 on CUDA.
+        outputs: which of `OUTPUTS` to render; nothing else is computed.
+        threads: number of shards; None: torch's thread count on the CPU, 1 on CUDA.
         samples: rays per pixel along each axis, averaged in "rgb"; 1 for learning, 2 for smooth
             videos (four times the cost). "depth" and "segmentation" keep one ray per pixel.
         renderer: "caster" draws spheres, capsules, cylinders and boxes, several times faster than
@@ -56,7 +56,7 @@ class Camera:
         capture: replay the caster's launches as one graph (a CUDA graph on CUDA).
 
     Raises:
-        ValueError: an argument outside what is allowed, or an unknown mount body.
+        ValueError: an argument is not allowed, or the robot has no body named `view.mount`.
     """
 
     def __init__(
@@ -73,21 +73,21 @@ class Camera:
         renderer: RendererName = "auto",
         capture: bool = True,
     ) -> None:
-        self.num_envs = arguments.at_least_one("num_envs", num_envs)
+        self.num_envs = arguments.count("num_envs", num_envs)
         self.image_size = arguments.image_size(image_size)
         self.outputs = _outputs(outputs)
         start_warp()
         self.device = indexed_device(device)
         shards = arguments.shards(self.num_envs, threads, self.device)
         self.threads = len(shards)
-        if arguments.at_least_one("samples", samples) > 1 and "rgb" not in self.outputs:
+        if arguments.count("samples", samples) > 1 and "rgb" not in self.outputs:
             raise ValueError(
                 f'samples is {samples}, but only "rgb" is averaged: use 1 or add "rgb" to outputs.'
             )
         self.model = model
         self.view = view
         self.scene = scene
-        setup = Setup(
+        request = RenderRequest(
             model,
             view,
             scene,
@@ -98,12 +98,12 @@ class Camera:
             self.device,
             capture,
         )
-        self.renderer = _choose(renderer, setup)
+        self.renderer = _choose(renderer, request)
         """Which renderer draws: "caster" or "mujoco"."""
-        self._setup = setup
+        self._request = request
         with self._warp_scope():
             self._shards = [
-                _Shard(envs, _DRAWS[self.renderer](setup, envs.stop - envs.start))
+                _Shard(envs, _DRAWS[self.renderer](request, envs.stop - envs.start))
                 for envs in shards
             ]
         self._compiled = False
@@ -117,9 +117,9 @@ class Camera:
 
         Returns:
             The outputs asked for, new tensors on the camera's device: "rgb" uint8 (N, 3, H, W);
-            "depth" float32 (N, H, W), metres along the optical axis, `scene.far` where nothing is
-            met; "segmentation" int32 (N, H, W), number of the MuJoCo body, 0 for the world with its
-            floor and wall, -1 where nothing is met.
+            "depth" float32 (N, H, W), metres along the optical axis, `scene.far` where the ray hits
+            nothing; "segmentation" int32 (N, H, W), number of the MuJoCo body, 0 for the world with
+            its floor and wall, -1 where the ray hits nothing.
 
         Raises:
             ValueError: `joint_q` has another shape or device.
@@ -128,18 +128,17 @@ class Camera:
         if tuple(joint_q.shape) != expected:
             raise ValueError(
                 f"joint_q has shape {tuple(joint_q.shape)}; this camera renders {expected} = "
-                "(num_envs, num_coords). Build a camera with another num_envs to render another "
-                "number of environments."
+                "(num_envs, num_coords). Build another camera for another number of environments."
             )
         if joint_q.device != self.device:
             raise ValueError(
                 f"joint_q is on {joint_q.device}, the camera on {self.device}: move one of them."
             )
         joint_q = joint_q.detach()
-        images = self._setup.allocate(self.num_envs)
+        images = self._request.allocate(self.num_envs)
         jobs = [functools.partial(shard.render, joint_q, images) for shard in self._shards]
         with self._warp_scope():
-            # the first pass compiles kernels, which threads must not do side by side
+            # The first pass compiles kernels, and threads must not compile side by side.
             if self._compiled:
                 run_side_by_side(jobs)
             else:
@@ -150,19 +149,19 @@ class Camera:
 
     @contextlib.contextmanager
     def _warp_scope(self) -> Iterator[None]:
-        """Makes the camera's device Warp's default, on CUDA with torch's stream: no sync needed."""
+        """Makes Warp use the camera's device and, on CUDA, torch's stream, which saves a sync."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(wp.ScopedDevice(wp.device_from_torch(self.device)))
             if self.device.type == "cuda":
                 stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
-                # A stream that records a graph must not wait for another one.
+                # A stream that is recording a graph must not wait for another stream.
                 stack.enter_context(wp.ScopedStream(stream, sync_enter=False))
             yield
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """A contiguous part of the environments and what renders them."""
+    """Renders a contiguous slice of the environments."""
 
     envs: slice
     renderer: Renderer
@@ -175,11 +174,11 @@ class _Shard:
 _DRAWS = {"caster": CasterRenderer, "mujoco": MujocoRenderer}
 
 
-def _choose(renderer: RendererName, setup: Setup) -> Literal["caster", "mujoco"]:
+def _choose(renderer: RendererName, request: RenderRequest) -> Literal["caster", "mujoco"]:
     if renderer not in RENDERERS:
         raise ValueError(f"renderer is {renderer!r}; allowed: {', '.join(RENDERERS)}.")
     if renderer == "auto":
-        return "mujoco" if unsupported_geoms(setup.mj_model) else "caster"
+        return "mujoco" if unsupported_geoms(request.mj_model) else "caster"
     return renderer
 
 
@@ -188,7 +187,6 @@ def _outputs(outputs: Sequence[str]) -> tuple[str, ...]:
     unknown = [name for name in names if name not in OUTPUTS]
     if unknown or not names or len(set(names)) != len(names):
         raise ValueError(
-            f"outputs is {outputs!r}; name each of {', '.join(OUTPUTS)} at most once, and at "
-            "least one of them."
+            f"outputs is {outputs!r}; name at least one of {', '.join(OUTPUTS)}, each at most once."
         )
     return names

@@ -1,4 +1,4 @@
-"""What every renderer is given."""
+"""The contract of a renderer: what it is asked for, and what it does."""
 
 # pyright: reportAttributeAccessIssue=false
 # (mujoco is a compiled module without type stubs)
@@ -12,12 +12,12 @@ import torch
 from dva.sensors.scene import Scene, View
 from dva.sim import Skeleton
 
-__all__ = ["Renderer", "Setup"]
+__all__ = ["Renderer", "RenderRequest"]
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What a camera renders."""
+class RenderRequest:
+    """Says what a camera renders."""
 
     model: Skeleton
     view: View
@@ -31,9 +31,9 @@ class Setup:
     """Rays per pixel along each axis."""
     device: torch.device
     capture: bool = True
-    """Whether launches are recorded as a graph and replayed as a whole, where a renderer can."""
+    """Whether launches are captured and replayed as one graph, if the renderer can do so."""
     shared: dict[str, Any] = field(default_factory=dict, compare=False)
-    """What the renderers of one camera share, each under a name of its own."""
+    """What the renderers of one camera share, by name."""
 
     def allocate(self, num_envs: int) -> dict[str, torch.Tensor]:
         """Allocates the outputs of n environments; shapes as in `Camera.render`."""
@@ -50,8 +50,8 @@ class Setup:
 
 
 class Renderer(Protocol):
-    """Renders a fixed number n of environments; has buffers of its own."""
+    """Renders a fixed number n of environments in buffers of its own."""
 
     def render(self, joint_q: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
-        """Renders joint positions (n, nq) into images as `Setup.allocate` makes them."""
+        """Renders joint positions (n, nq) into images that `RenderRequest.allocate` made."""
         ...

@@ -32,8 +32,8 @@ class View:
     with its mount and never rotates.
 
     Raises:
-        ValueError: a vector that has not three finite numbers, `eye` equal to `target`, `fovy`
-            outside (0, 180), or `follow` with anything but x, y, z.
+        ValueError: a vector is not three finite numbers, `eye` equals `target`, `fovy` lies outside
+            (0, 180), or `follow` holds anything but x, y and z.
     """
 
     eye: Vec3
@@ -63,14 +63,14 @@ class View:
 
     @property
     def follow_mask(self) -> Vec3:
-        """Is 1 along the world axes that the camera follows and 0 along the others."""
+        """Holds 1 along the world axes that the camera follows, 0 along the others."""
         followed = self.follow if self.mount is not None else ""
         return (float("x" in followed), float("y" in followed), float("z" in followed))
 
     @property
     def rotation(self) -> np.ndarray:
-        """Is the camera's rotation (3, 3): columns are its right, up and backward axes in the world
-        frame."""
+        """Rotates the camera's frame into the world's (3, 3): its columns are the camera's right,
+        up and backward axes."""
         backward = np.subtract(self.eye, self.target, dtype=float)
         backward /= np.linalg.norm(backward)
         up = np.array([0.0, 0.0, 1.0])
@@ -83,15 +83,14 @@ class View:
 
 @dataclass(frozen=True)
 class Scene:
-    """What surrounds the robot. Colours are RGB in [0, 1]; the same scene is used by all
-    environments.
+    """Describes what surrounds the robot, alike in all environments. Colours are RGB in [0, 1].
 
-    Floor and wall are infinite and the checks are fixed in the world, so that motion is seen
-    however far a robot goes.
+    Floor and wall are infinite and the checks are fixed in the world, so that motion shows however
+    far a robot goes.
 
     Raises:
-        ValueError: a vector that has not three finite numbers, a colour outside [0, 1], a light
-            from below, or a length that is not positive.
+        ValueError: a vector is not three finite numbers, a colour lies outside [0, 1], the light
+            comes from below, or a length is not positive.
     """
 
     floor_height: float = 0.0
@@ -108,7 +107,7 @@ class Scene:
     wall_color: Vec3 = (0.72, 0.75, 0.79)
     """The wall."""
     sky_color: Vec3 = (0.70, 0.80, 0.92)
-    """Where a ray meets nothing within `far`."""
+    """Where a ray hits nothing within `far`."""
     light_direction: Vec3 = (0.35, 0.85, -1.0)
     """Direction in which the light travels; any length."""
     light: float = 0.75
@@ -119,14 +118,14 @@ class Scene:
     """Share of the directional light that a shadow takes away; 0 turns shadows off and saves their
     rays."""
     far: float = 100.0
-    """Length of view along the optical axis [m]; also the depth of a pixel that meets nothing."""
+    """Range of sight along the optical axis [m]; also the depth where a ray hits nothing."""
 
     def __post_init__(self) -> None:
         for name in ("floor_color", "floor_color2", "wall_color", "sky_color", "light_direction"):
             _check_vector(f"Scene.{name}", getattr(self, name))
         for name in ("floor_color", "floor_color2", "wall_color", "sky_color"):
             if not all(0.0 <= channel <= 1.0 for channel in getattr(self, name)):
-                raise ValueError(f"Scene.{name} is {getattr(self, name)}; channels lie in [0, 1].")
+                raise ValueError(f"Scene.{name} is {getattr(self, name)}; give channels in [0, 1].")
         if self.light_direction[2] >= 0.0:
             raise ValueError(
                 f"Scene.light_direction is {self.light_direction}; its z must be below 0."
@@ -136,26 +135,21 @@ class Scene:
                 raise ValueError(f"Scene.{name} is {getattr(self, name)}; give a length above 0 m.")
         for name in ("light", "ambient", "shadow"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"Scene.{name} is {getattr(self, name)}; it lies in [0, 1].")
+                raise ValueError(f"Scene.{name} is {getattr(self, name)}; give a number in [0, 1].")
 
 
 def compose_scene(mjcf_path: str | Path, view: View, scene: Scene) -> mujoco.MjSpec:
     """Puts floor, wall, light and camera around a robot's MJCF.
 
-    What is added touches nothing (no contact, no mass) and adds no body, so bodies, joints and
-    coordinates keep their numbers. Lights of the file are removed: the scene's is the only one. The
-    camera stands where it is when the robot is in the file's reference pose; `Camera` moves it.
+    These additions touch nothing (no contact, no mass) and add no body, so bodies, joints and
+    coordinates keep their numbers. The file's own lights are removed: the scene's is the only one.
+    The camera stands where the file's reference pose puts it; `Camera` moves it.
 
     Raises:
         ValueError: MuJoCo cannot read the file, or it has no body named `view.mount`.
     """
     spec = read_spec(mjcf_path)
-    bodies = [body.name for body in spec.bodies if body.name != "world"]
-    if view.mount is not None and view.mount not in bodies:
-        raise ValueError(
-            f"View.mount is {view.mount!r}, which {Path(mjcf_path).name} has no body for. "
-            f"Bodies: {', '.join(bodies)}; or None for a camera fixed in the world."
-        )
+    check_mount(view, [body.name for body in spec.bodies], Path(mjcf_path))
     for light in list(spec.lights):
         spec.delete(light)
     _add_surfaces(spec, scene)
@@ -183,6 +177,20 @@ def compile_scene(mjcf_path: str | Path, view: View, scene: Scene) -> mujoco.MjM
     return compile_spec(compose_scene(mjcf_path, view, scene), mjcf_path)
 
 
+def check_mount(view: View, bodies: Sequence[str], path: Path) -> None:
+    """Refuses a view whose mount is not among the bodies of an MJCF file.
+
+    Raises:
+        ValueError: no body is named `view.mount`; the message lists the bodies.
+    """
+    names = [name for name in bodies if name != "world"]
+    if view.mount is not None and view.mount not in names:
+        raise ValueError(
+            f"View.mount is {view.mount!r}, but {path.name} has no body of that name. "
+            f"Bodies: {', '.join(names)}; or None for a camera fixed in the world."
+        )
+
+
 def _add_surfaces(spec: mujoco.MjSpec, scene: Scene) -> None:
     spec.add_texture(
         name=FLOOR,
@@ -193,15 +201,14 @@ def _add_surfaces(spec: mujoco.MjSpec, scene: Scene) -> None:
         width=TEXTURE_PIXELS,
         height=TEXTURE_PIXELS,
     )
-    # one repetition of the texture is two checks; an infinite plane repeats it every 2 / texrepeat
-    # metres
+    # The texture is two checks wide; an infinite plane repeats it every 2 / texrepeat metres.
     repeat = 1.0 / scene.checker_size
     floor = spec.add_material(name=FLOOR, texrepeat=[repeat, repeat], specular=0.0, shininess=0.0)
     floor.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = FLOOR
     spec.add_material(name=WALL, rgba=(*scene.wall_color, 1.0), specular=0.0, shininess=0.0)
     _add_plane(spec, FLOOR, (0.0, 0.0, scene.floor_height), (1.0, 0.0, 0.0, 0.0))
     if scene.wall_y is not None:
-        # a quarter turn about x points the plane's normal along -y, towards the camera
+        # A quarter turn about x points the plane's normal along -y, towards the camera.
         quarter = float(np.sqrt(0.5))
         _add_plane(
             spec, WALL, (0.0, scene.wall_y, scene.floor_height), (quarter, quarter, 0.0, 0.0)
@@ -209,7 +216,7 @@ def _add_surfaces(spec: mujoco.MjSpec, scene: Scene) -> None:
 
 
 def _add_plane(spec: mujoco.MjSpec, name: str, position: Vec3, quaternion: Sequence[float]) -> None:
-    # every attribute that a default class of the robot's file may have changed is given here
+    # Every attribute that a default class of the robot's file could change is set here.
     spec.worldbody.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_PLANE,
@@ -237,8 +244,7 @@ def _add_light(spec: mujoco.MjSpec, scene: Scene) -> None:
         specular=[0.0] * 3,
     )
     spec.visual.headlight.active = 0
-    # view distances are multiples of the model's extent: fix it, so that they do not depend on the
-    # robot's size
+    # View distances are multiples of the model's extent, which must not depend on the robot's size.
     spec.stat.extent = 1.0
     spec.visual.map.znear = 0.01
     spec.visual.map.zfar = scene.far

@@ -1,7 +1,7 @@
-"""The contract of a sensor, and what one is built from."""
+"""The contract of a sensor, and the request that one is built from."""
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -17,9 +17,9 @@ CAMERA_KINDS: tuple[CameraKind, ...] = ("hard", "differentiable")
 
 
 class Sensor(Protocol):
-    """Reads one named tensor off the physics state, once a control step.
+    """Computes one named tensor from the physics state, once per control step.
 
-    `examples/heading_compass.py` is one, in one file.
+    `examples/heading_compass.py` is a complete example.
     """
 
     @property
@@ -34,20 +34,20 @@ class Sensor(Protocol):
 
     @property
     def recordable(self) -> bool:
-        """Whether `read` is work on the device alone, so that a CUDA graph can hold it."""
+        """Whether `read` works on the device alone, so that a CUDA graph can hold it."""
         ...
 
     def read(self, state: State) -> torch.Tensor:
         """Returns one reading per robot, (N, *entry.shape), not stacked.
 
-        A step in which an episode ends is read once more, after the restart.
+        In a step that ends an episode it is called again after the restart.
         """
         ...
 
 
 @dataclass(frozen=True)
 class SensorRequest:
-    """What an environment offers to the sensors that it asks for."""
+    """Holds what an environment gives to the sensors that it builds."""
 
     model: Skeleton
     """The robot, as the simulator imported it."""
@@ -62,17 +62,19 @@ class SensorRequest:
     frame_stack: int
     """Readings in one observation of an image, unless a sensor has its own."""
     camera: CameraKind = "hard"
-    """Which camera pictures the images."""
+    """Which camera renders images."""
     image_gradient: bool = False
-    """Whether images shall be float32 and carry the graph to the state."""
+    """Whether images are float32 and carry the graph to the state."""
     threads: int | None = None
     """CPU threads; None: as many as torch has."""
     capture: bool = True
-    """Whether launches are captured and replayed as one graph, where that is possible."""
+    """Whether launches are captured and replayed as one graph, if the sensor can do so."""
+    shared: dict[str, Any] = field(default_factory=dict, compare=False)
+    """What the sensors of one environment share, by name."""
 
 
 class SensorMaker(Protocol):
-    """What a task lists: a small frozen dataclass that builds its sensor when it is asked for."""
+    """Builds a sensor on request. A task lists makers, each a small frozen dataclass."""
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ from dva.sim import Skeleton
 __all__ = ["VISIBLE_GROUPS", "Shapes", "read_shapes", "unsupported_geoms"]
 
 VISIBLE_GROUPS = (0, 1, 2)
-"""Geom groups in the picture; group 3 carries mass and contact only and casts no shadow either."""
+"""Geom groups that are drawn; group 3 only carries mass and contact, and casts no shadow."""
 
 _KINDS = tuple(
     int(kind)
@@ -26,12 +26,12 @@ _KINDS = tuple(
     )
 )
 _DEFAULT_COLOR = (0.5, 0.5, 0.5, 1.0)
-"""MuJoCo's colour of a geom that names none: its material's counts then."""
+"""MuJoCo's colour of a geom that sets none; the material's colour counts then."""
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """G spheres, capsules, cylinders and boxes, each rigidly attached to a link or the world."""
+    """Holds G spheres, capsules, cylinders and boxes, each fixed to a link or to the world."""
 
     kind: np.ndarray
     """(G,) MuJoCo's number of the geom type."""
@@ -50,7 +50,7 @@ class Shapes:
 
     @property
     def bounding_radius(self) -> np.ndarray:
-        """(G,) of the sphere around each shape's centre that holds it [m]."""
+        """(G,) radius of a sphere around each shape's centre that holds the shape [m]."""
         sphere, capsule, cylinder, _ = _KINDS
         x, y = self.size[:, 0], self.size[:, 1]
         return np.select(
@@ -61,7 +61,7 @@ class Shapes:
 
 
 def read_shapes(mj_model: mujoco.MjModel, model: Skeleton) -> Shapes:
-    """Reads the visible geoms of a composed scene, but for its floor and wall.
+    """Reads the visible geoms of a composed scene, except its floor and wall.
 
     Raises:
         ValueError: one of them is not a plain shape; `unsupported_geoms` names it.

@@ -1,4 +1,4 @@
-"""Places the robot's shapes before the camera: what our own renderers begin with."""
+"""The robot's shapes as the camera sees them, with which our own renderers begin."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,39 +8,39 @@ import torch
 import warp as wp
 
 from dva.sensors.caster.kernels import enclose, place, stand
-from dva.sensors.rendering import Setup
+from dva.sensors.rendering import RenderRequest
 from dva.sensors.shapes import Shapes, read_shapes
 from dva.sim import LinkPoses
 
 __all__ = ["Stage", "launch"]
 
 _BLOCK = 128
-"""Threads of a CUDA block. The launches that take time have a thread for each pixel; the others
-share their size, with which a module is compiled."""
+"""Threads of a CUDA block. The slow launches have one thread per pixel; the others use the same
+size, because a module is compiled for one."""
 
 
 class Stage:
-    """The shapes of n environments, relative to each one's camera.
+    """Computes where the shapes of n environments are, relative to each one's camera.
 
     Args:
-        setup: what is rendered.
+        request: what to render.
         num_envs: number of environments n.
 
     Attributes:
         shapes: the robot's visible geoms.
-        arguments: by name, Warp arrays and numbers that kernels take: the shapes' constants, where
-            they are ("center", "rotation", "hull", "eye"), and what `LinkPoses` has.
+        arguments: Warp arrays and numbers by the names of the kernels' arguments: the shapes'
+            constants, their poses ("center", "rotation", "hull", "eye"), and what `LinkPoses` has.
 
     Raises:
         ValueError: the scene has a geom that is not a plain shape.
     """
 
-    def __init__(self, setup: Setup, num_envs: int) -> None:
-        device = wp.device_from_torch(setup.device)
+    def __init__(self, request: RenderRequest, num_envs: int) -> None:
+        device = wp.device_from_torch(request.device)
         self._num_envs = num_envs
-        self._poses = LinkPoses(setup.model, num_envs, setup.device)
-        self.shapes: Shapes = read_shapes(setup.mj_model, setup.model)
-        view, model, shapes = setup.view, setup.model, self.shapes
+        self._poses = LinkPoses(request.model, num_envs, request.device)
+        self.shapes: Shapes = read_shapes(request.mj_model, request.model)
+        view, model, shapes = request.view, request.model, self.shapes
         mount = model.body_names.index(view.mount) if view.mount is not None else 0
         constants = {
             "kind": (shapes.kind, int),
@@ -53,7 +53,7 @@ class Stage:
             "color": (shapes.color, wp.vec3),
         }
         count = len(shapes.kind)
-        places = {
+        poses = {
             "eye": (num_envs, wp.vec3),
             "center": ((num_envs, count), wp.vec3),
             "rotation": ((num_envs, count), wp.mat33),
@@ -69,7 +69,7 @@ class Stage:
             },
             **{
                 name: wp.zeros(shape, dtype=dtype, device=device)
-                for name, (shape, dtype) in places.items()
+                for name, (shape, dtype) in poses.items()
             },
             "num_shapes": count,
             "mount": int(model.body_link[mount]),
@@ -79,11 +79,11 @@ class Stage:
         }
 
     def set(self, joint_q: torch.Tensor) -> None:
-        """Takes the joint positions (n, nq) that `launches` reads."""
+        """Sets the joint positions (n, nq) that the launches read."""
         self._poses.joint_q[:, 0].copy_(joint_q)
 
     def launches(self) -> Iterator[dict[str, Any]]:
-        """Yields the launches that place shapes and eye, for a `LaunchSequence`."""
+        """Yields the launches that move shapes and eye, for a `LaunchSequence`."""
         yield from self._poses.launches()
         yield launch(stand, self._num_envs, self.arguments)
         yield launch(place, (self._num_envs, self.arguments["num_shapes"]), self.arguments)
@@ -91,6 +91,6 @@ class Stage:
 
 
 def launch(kernel: Any, dim: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Describes a launch whose inputs are found by name; an absent one is a null array."""
+    """Describes a launch whose inputs are found by name; a missing one is a null array."""
     inputs = [arguments.get(argument.label) for argument in kernel.adj.args]
     return {"kernel": kernel, "dim": dim, "inputs": inputs, "block_dim": _BLOCK}

@@ -1,6 +1,8 @@
 """The sensors that every task has: its camera in colour, depth and segmentation, and the joints."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -18,15 +20,15 @@ __all__ = ["STANDARD_SENSORS", "CameraSensor", "JointAngles"]
 
 @dataclass(frozen=True)
 class CameraSensor:
-    """A camera as a sensor; several may look at one robot.
+    """Offers a camera as a sensor; one robot may have several.
 
-    What is None is the task's view and the environment's image size and frame stack.
+    None stands for the task's view, or the environment's image size or frame stack.
     """
 
     name: str = "pixels"
     output: Literal["rgb", "depth", "segmentation"] = "rgb"
     """"rgb" uint8 (3, H, W); "depth" float32 (1, H, W) [m]; "segmentation" int32 (1, H, W), number
-    of the body, -1 for nothing."""
+    of the body, -1 where there is none."""
     view: View | None = None
     image_size: int | tuple[int, int] | None = None
     frame_stack: int | None = None
@@ -35,47 +37,43 @@ class CameraSensor:
         """Builds the camera that the request asks for.
 
         Raises:
-            ValueError: the view's mount is no body of the robot, the size is not allowed, or a
-                gradient is asked for that does not pass.
+            ValueError: the robot has no body named by the view's mount, the image size is not
+                allowed, or the camera "differentiable" does not render the output.
         """
         size = arguments.image_size(self.image_size or request.image_size)
         view = self.view or request.view
-        where = (request.model, view, request.scene, request.num_envs)
-        if request.camera == "differentiable":
-            if self.output != "rgb":
-                raise ValueError(
-                    f"Sensor {self.name!r} gives {self.output!r}, which the camera "
-                    '"differentiable" does not. Use camera="hard".'
-                )
-            camera = DifferentiableCamera(
-                *where,
-                image_size=size,
-                device=request.device,
-                threads=request.threads,
-                capture=request.capture,
-            )
-        else:
-            camera = Camera(
-                *where,
-                image_size=size,
-                device=request.device,
-                outputs=(self.output,),
-                threads=request.threads,
-                capture=request.capture,
-            )
-        stack = self.frame_stack or request.frame_stack
         gradient = request.image_gradient and self.output == "rgb"
-        entry = self._entry(size, stack, request, gradient)
-        return _CameraReading(entry, camera, self.output, gradient)
+        entry = self._entry(size, self.frame_stack or request.frame_stack, request, gradient)
+        if request.camera == "hard":
+            camera = _share_camera(view, size, self.output, request)
+            return _CameraReading(entry, partial(camera.render, output=self.output), False)
+        if self.output != "rgb":
+            raise ValueError(
+                f"Sensor {self.name!r} needs {self.output!r} images, which the camera "
+                '"differentiable" does not render. Use camera="hard".'
+            )
+        soft = DifferentiableCamera(
+            request.model,
+            view,
+            request.scene,
+            request.num_envs,
+            image_size=size,
+            device=request.device,
+            threads=request.threads,
+            capture=request.capture,
+        )
+
+        def render(state: State) -> torch.Tensor:
+            return soft.render(state.joint_q if gradient else state.joint_q.detach())["rgb"]
+
+        return _CameraReading(entry, render, gradient)
 
     def _entry(
         self, size: tuple[int, int], stack: int, request: SensorRequest, gradient: bool
     ) -> Entry:
         if self.output == "rgb":
             dtype = "float32" if gradient else "uint8"
-            return Entry(
-                self.name, "image", (3, *size), dtype, stack, "sRGB in 0..255", 0.0, 255.0
-            )
+            return Entry(self.name, "image", (3, *size), dtype, stack, "sRGB in 0..255", 0.0, 255.0)
         if self.output == "depth":
             far = request.scene.far
             return Entry(self.name, "image", (1, *size), "float32", stack, "m", 0.0, far)
@@ -85,40 +83,91 @@ class CameraSensor:
         )
 
 
+class _SharedCamera:
+    """Renders all outputs that an environment's sensors want of one view in a single pass.
+
+    What a pass renders beside the output asked for waits for the sensors that read the same state
+    next; each image is handed out once.
+    """
+
+    def __init__(self, view: View, size: tuple[int, int]) -> None:
+        self.view, self.size = view, size
+        self.outputs: tuple[str, ...] = ()
+        self._state: State | None = None
+        self._waiting: dict[str, torch.Tensor] = {}
+
+    def add(self, output: str, request: SensorRequest) -> None:
+        """Adds an output, for which the camera is built anew."""
+        self.outputs = (*self.outputs, output)
+        self._camera = Camera(
+            request.model,
+            self.view,
+            request.scene,
+            request.num_envs,
+            image_size=self.size,
+            device=request.device,
+            outputs=self.outputs,
+            threads=request.threads,
+            capture=request.capture,
+        )
+
+    def render(self, state: State, output: str) -> torch.Tensor:
+        """Returns one output for a state, rendered now or in the pass of another output."""
+        if state is not self._state or output not in self._waiting:
+            self._state, self._waiting = state, self._camera.render(state.joint_q)
+        image = self._waiting.pop(output)
+        if not self._waiting:
+            self._state = None
+        return image
+
+
+def _share_camera(
+    view: View, size: tuple[int, int], output: str, request: SensorRequest
+) -> _SharedCamera:
+    """Finds the environment's camera of this view and size that lacks the output, or adds one."""
+    cameras: list[_SharedCamera] = request.shared.setdefault("cameras", [])
+    for camera in cameras:
+        if camera.view is view and camera.size == size and output not in camera.outputs:
+            break
+    else:
+        camera = _SharedCamera(view, size)
+        cameras.append(camera)
+    camera.add(output, request)
+    return camera
+
+
 class _CameraReading:
-    """Pictures states with a camera."""
+    """Reads the images of a camera."""
+
+    recordable = True
 
     def __init__(
-        self, entry: Entry, camera: Camera | DifferentiableCamera, output: str, gradient: bool
+        self, entry: Entry, render: Callable[[State], torch.Tensor], gradient: bool
     ) -> None:
-        self.entry = entry
-        self.differentiable = gradient
-        self.recordable = True
-        self._camera, self._output = camera, output
+        self.entry, self.differentiable, self._render = entry, gradient, render
 
     def read(self, state: State) -> torch.Tensor:
         """Returns (N, C, H, W)."""
-        joint_q = state.joint_q if self.differentiable else state.joint_q.detach()
-        frame = self._camera.render(joint_q)[self._output]
-        if self._output != "rgb":
-            return frame[:, None]
-        if frame.dtype != torch.uint8 and not self.differentiable:
+        frame = self._render(state)
+        if frame.dim() == 3:  # depth and segmentation have no axis for channels
+            frame = frame[:, None]
+        if self.entry.dtype == "uint8" and frame.dtype != torch.uint8:
             frame = frame.round().to(torch.uint8)
         return frame
 
 
 @dataclass(frozen=True)
 class JointAngles:
-    """The positions of all hinges and slides, as encoders on the joints measure them."""
+    """Measures the positions of all hinges and slides, as encoders on the joints do."""
 
     name: str = "joint_angles"
     frame_stack: int = 1
 
     def build(self, request: SensorRequest) -> Sensor:
-        """Picks the coordinates of joints that are not free.
+        """Builds a sensor of the coordinates of all joints that are not free.
 
         Raises:
-            ValueError: the robot has none.
+            ValueError: the robot has no such joint.
         """
         model = request.model
         columns = [
@@ -127,7 +176,9 @@ class JointAngles:
             if joint != FREE
         ]
         if not columns:
-            raise ValueError(f"Sensor {self.name!r} measures joints, but this robot has none.")
+            raise ValueError(
+                f"Sensor {self.name!r} measures hinges and slides, but this robot has none."
+            )
         entry = Entry(
             self.name, "vector", (len(columns),), frame_stack=self.frame_stack, units="rad or m"
         )
@@ -154,4 +205,4 @@ STANDARD_SENSORS: tuple[SensorMaker, ...] = (
     CameraSensor("segmentation", "segmentation"),
     JointAngles(),
 )
-"""What any task can be asked for; a task's own sensors of the same name replace them."""
+"""The sensors that every task offers; a task's own sensors of the same name replace them."""

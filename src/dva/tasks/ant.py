@@ -13,10 +13,10 @@ __all__ = ["Ant"]
 
 @dataclass(frozen=True)
 class Ant(Locomotion):
-    """Runs forward (paper, Appendix E; where the published code differs, as in the code).
+    """Runs forward (paper, Appendix E; the published code where the two differ).
 
     Coordinates as in `Locomotion`, joints in the order hip, ankle of the front left, back left,
-    back right and front right leg; eight actions, their torques in units of 200 N m.
+    back right and front right leg; eight actions: the joints' torques in units of 200 N m.
     """
 
     name: str = "ant"
@@ -28,13 +28,13 @@ class Ant(Locomotion):
     mass_matrix_interval: int = 16
     minimum_height: float = 0.27
     view: View = View(eye=(0.5, -2.0, 1.0), target=(0.0, 0.0, 0.0), fovy=60.0, mount="torso")
-    # No wall, because the robot is free to walk through one.
+    # No wall, because the robot could walk through it.
     scene: Scene = Scene(wall_y=None)
 
     def reward(
         self, joint_q: torch.Tensor, joint_qd: torch.Tensor, action: torch.Tensor
     ) -> torch.Tensor:
-        """ẋ + 0.1 up + heading + z - 0.27, of the base frame's origin; shape (N,)."""
+        """Computes ẋ + 0.1 up + heading + z - 0.27 of the base frame's origin, (N,)."""
         base = self.base_motion(joint_q, joint_qd)
         height = base.height - self.minimum_height
         return base.velocity[:, 0] + 0.1 * base.up + base.heading + height

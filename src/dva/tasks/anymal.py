@@ -16,8 +16,8 @@ class Anymal(Locomotion):
     """Runs forward (a task of the paper's code; its appendix does not describe it).
 
     Coordinates as in `Locomotion`, joints in the order hip about x, hip about y, knee of the front
-    left, front right, hind left and hind right leg; twelve actions, their torques in units of
-    200 N m. Springs of 85 N m/rad pull every joint towards angle zero, which is straight legs.
+    left, front right, hind left and hind right leg; twelve actions: the joints' torques in
+    units of 200 N m. Springs of 85 N m/rad pull every joint towards angle zero: straight legs.
     """
 
     name: str = "anymal"
@@ -29,13 +29,13 @@ class Anymal(Locomotion):
     mass_matrix_interval: int = 16
     minimum_height: float = 0.25
     view: View = View(eye=(1.0, -2.0, 1.0), target=(0.0, 0.0, 0.0), fovy=45.0, mount="trunk")
-    # No wall, because the robot is free to walk through one; checks that stay checks far away.
+    # No wall, because the robot could walk through it; checks that show from far away.
     scene: Scene = Scene(wall_y=None, checker_size=1.0)
 
     def reward(
         self, joint_q: torch.Tensor, joint_qd: torch.Tensor, action: torch.Tensor
     ) -> torch.Tensor:
-        """ẋ + 0.1 up + heading + z - 0.25 - 0.005 Σ a², of the base frame's origin; shape (N,)."""
+        """Computes ẋ + 0.1 up + heading + z - 0.25 - 0.005 Σ a² of the base frame, (N,)."""
         base = self.base_motion(joint_q, joint_qd)
         height = base.height - self.minimum_height
         action_cost = 0.005 * (action**2).sum(dim=1)

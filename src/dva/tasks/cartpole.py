@@ -14,9 +14,9 @@ __all__ = ["Cartpole"]
 
 @dataclass(frozen=True)
 class Cartpole(Task):
-    """Swings the pole up (paper, Appendix E; starts, view and limits as in the published code).
+    """Swings the pole up (paper, Appendix E; starts, view and limits from the published code).
 
-    joint_q = (x [m], θ [rad]), θ = 0 upright; joint_qd = (ẋ [m/s], θ̇ [rad/s]); one action, the
+    joint_q = (x [m], θ [rad]), θ = 0 upright; joint_qd = (ẋ [m/s], θ̇ [rad/s]); one action: the
     force on the cart in units of 1000 N.
     """
 
@@ -27,7 +27,7 @@ class Cartpole(Task):
     episode_length: int = 240
     substeps: int = 4
     mass_matrix_interval: int = 4
-    # At the height of the rail, 1.2 m above the floor.
+    # At the height of the rail, which is 1.2 m above the floor.
     view: View = View(eye=(0.0, -2.8, 2.5), target=(0.0, 0.0, 2.5), fovy=90.0)
     scene: Scene = Scene(floor_height=1.3, wall_y=10.0, checker_size=1.0)
 
@@ -49,13 +49,13 @@ class Cartpole(Task):
     def reward(
         self, joint_q: torch.Tensor, joint_qd: torch.Tensor, action: torch.Tensor
     ) -> torch.Tensor:
-        """10 - θ² - 0.1 θ̇² - 0.05 x² - 0.1 ẋ² with θ wrapped to (-π, π]; shape (N,)."""
+        """Computes 10 - θ² - 0.1 θ̇² - 0.05 x² - 0.1 ẋ² with θ wrapped to (-π, π]; shape (N,)."""
         (x, theta), (x_dot, theta_dot) = joint_q.unbind(1), joint_qd.unbind(1)
         angle = torch.atan2(theta.sin(), theta.cos())
         return 10.0 - angle**2 - 0.1 * theta_dot**2 - 0.05 * x**2 - 0.1 * x_dot**2
 
     def terminated(self, joint_q: torch.Tensor, joint_qd: torch.Tensor) -> torch.Tensor:
-        """The cart has left the picture: |x| > 2.5 m."""
+        """Ends an episode when the cart has left the picture: |x| > 2.5 m."""
         return joint_q[:, 0].abs() > 2.5
 
 

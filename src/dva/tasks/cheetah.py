@@ -13,10 +13,10 @@ __all__ = ["Cheetah"]
 
 @dataclass(frozen=True)
 class Cheetah(Task):
-    """Runs forward (as in the published code; the paper's Appendix E does not describe it).
+    """Runs forward (a task of the published code; the paper's Appendix E does not describe it).
 
     joint_q = (x [m], z [m], pitch [rad], bthigh, bshin, bfoot, fthigh, fshin, ffoot [rad]); z = 0
-    is 1 m above the floor; joint_qd the same coordinates' rates; six actions, the torques of the
+    is 1 m above the floor; joint_qd the same coordinates' rates; six actions: the torques of the
     leg joints in units of 200 N m.
     """
 
@@ -36,7 +36,7 @@ class Cheetah(Task):
     def start(
         self, n: int, generator: torch.Generator, device: torch.device, stochastic: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Drops the robot from 0.8 m: coordinates within 0.1 of it, velocities within 0.25."""
+        """Drops the robot from 0.8 m: coordinates within 0.1 of that, velocities within 0.25."""
         middle = (0.0, -0.2, *(0.0,) * 7)
         joint_q = uniform(n, middle, 0.1 * stochastic, generator, device)
         joint_qd = uniform(n, (0.0,) * 9, 0.25 * stochastic, generator, device)
@@ -51,7 +51,7 @@ class Cheetah(Task):
     def reward(
         self, joint_q: torch.Tensor, joint_qd: torch.Tensor, action: torch.Tensor
     ) -> torch.Tensor:
-        """ẋ - 0.1 Σ a²; shape (N,). It never terminates."""
+        """Computes ẋ - 0.1 Σ a², shape (N,). The task never fails."""
         return joint_qd[:, 0] - 0.1 * (action**2).sum(dim=1)
 
 

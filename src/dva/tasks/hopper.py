@@ -14,10 +14,10 @@ __all__ = ["Hopper"]
 
 @dataclass(frozen=True)
 class Hopper(Task):
-    """Hops forward (paper, Appendix E; where the published code differs, as in the code).
+    """Hops forward (paper, Appendix E; the published code where the two differ).
 
     joint_q = (x [m], z [m], pitch [rad], hip, knee, ankle [rad]); z = 0 is the start height, 1.25 m
-    above the floor; joint_qd the same coordinates' rates; three actions, the torques of hip, knee
+    above the floor; joint_qd the same coordinates' rates; three actions: the torques of hip, knee
     and ankle in units of 200 N m.
     """
 
@@ -52,9 +52,9 @@ class Hopper(Task):
     def reward(
         self, joint_q: torch.Tensor, joint_qd: torch.Tensor, action: torch.Tensor
     ) -> torch.Tensor:
-        """ẋ + height + 1 - (pitch / 30°)² - 0.1 Σ a²; shape (N,).
+        """Computes ẋ + height + 1 - (pitch / 30°)² - 0.1 Σ a²; shape (N,).
 
-        With D = z + 0.3 clipped to [-1, 0.3] the height term is -200 D² below zero and D above.
+        With D = z + 0.3 clipped to [-1, 0.3], the height term is -200 D² below zero and D above.
         """
         height = (joint_q[:, 1] + 0.3).clamp(-1.0, 0.3)
         height_reward = torch.where(height < 0.0, -200.0 * height**2, height)
@@ -63,7 +63,7 @@ class Hopper(Task):
         return joint_qd[:, 0] + height_reward + 1.0 - pitch**2 - action_cost
 
     def terminated(self, joint_q: torch.Tensor, joint_qd: torch.Tensor) -> torch.Tensor:
-        """The torso has fallen: z < -0.45 m."""
+        """Ends an episode when the torso has fallen: z < -0.45 m."""
         return joint_q[:, 1] < -0.45
 
 

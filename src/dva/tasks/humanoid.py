@@ -13,11 +13,11 @@ __all__ = ["Humanoid"]
 
 @dataclass(frozen=True)
 class Humanoid(Locomotion):
-    """Runs forward upright (paper, Appendix E; where the published code differs, as in the code).
+    """Runs forward upright (paper, Appendix E; the published code where the two differ).
 
     Coordinates as in `Locomotion`, joints in the order abdomen (z, y, x); hip (x, z, y), knee and
     ankle (y, x) of the right and of the left leg; shoulder (1, 2) and elbow of the right and of the
-    left arm. 21 actions in the same order, their torques in units of 35 to 210 N m (the motors'
+    left arm. 21 actions in the same order: torques in units of 35 to 210 N m (the motors'
     gears in the MJCF file).
     """
 
@@ -32,15 +32,15 @@ class Humanoid(Locomotion):
     target_distance: float = 200.0
     # From behind, so that the picture shows both sides alike.
     view: View = View(eye=(-3.0, 0.0, 1.0), target=(0.0, 0.0, 0.0), fovy=45.0, mount="torso")
-    # No wall, because the robot is free to walk through one; checks that stay checks far away.
+    # No wall, because the robot could walk through it; checks that show from far away.
     scene: Scene = Scene(wall_y=None, checker_size=1.0)
 
     def reward(
         self, joint_q: torch.Tensor, joint_qd: torch.Tensor, action: torch.Tensor
     ) -> torch.Tensor:
-        """ẋ + 0.1 up + heading + height - 0.002 Σ a², of the base frame's origin; shape (N,).
+        """Computes ẋ + 0.1 up + heading + height - 0.002 Σ a² of the base frame's origin, (N,).
 
-        With D = z - 0.84 clipped to [-1, 0.1] the height term is -200 D² below zero and 10 D above.
+        With D = z - 0.84 clipped to [-1, 0.1], the height term is -200 D² below 0 and 10 D above.
         """
         base = self.base_motion(joint_q, joint_qd)
         height = (base.height - (self.minimum_height + 0.1)).clamp(-1.0, 0.1)

@@ -1,4 +1,4 @@
-"""The list of tasks: every file of this room puts its task here, and so may a user's own file."""
+"""The list of tasks, to which each file of this room adds its task, and users add their own."""
 
 import importlib
 import pkgutil
@@ -20,14 +20,14 @@ def register(task: Task, replace: bool = False) -> Task:
     Args:
         task: an instance of a `Task` subclass, or a variant of one:
             `dataclasses.replace(get("hopper"), name=...)`.
-        replace: allow the name to be taken over.
+        replace: allow a name that is taken already.
 
     Returns:
         The task.
 
     Raises:
         TypeError: `task` is no Task instance.
-        ValueError: the name is not made of lower case words joined by hyphens, or is already taken.
+        ValueError: the name is not made of lower-case words joined by hyphens, or is taken already.
     """
     if not isinstance(task, Task):
         raise TypeError(
@@ -36,7 +36,7 @@ def register(task: Task, replace: bool = False) -> Task:
     words = task.name.split("-")
     if not all(word.isalnum() and word == word.lower() for word in words):
         raise ValueError(
-            f"Task name {task.name!r} is not allowed. Use lower case words of letters and digits "
+            f"Task name {task.name!r} is not allowed. Use lower-case words of letters and digits "
             "joined by hyphens, for example 'hopper-backward'."
         )
     if task.name in _TASKS and not replace:
@@ -59,16 +59,16 @@ def get(name: str) -> Task:
     """Finds a task by its name.
 
     Args:
-        name: of a task, or "MODULE:NAME" for one that importing the module registers.
+        name: name of a task, or "MODULE:NAME" for one that importing the module registers.
 
     Raises:
-        ValueError: there is no task of that name; the message lists all and suggests the closest.
-            Or the module cannot be imported.
+        ValueError: there is no task of that name (the message lists all and suggests the closest),
+            or the module cannot be imported.
     """
     return find_registered(
         "task", name, _TASKS,
-        "A task of your own is made known with dva.tasks.register(MyTask()), and found by commands "
-        "as MODULE:NAME.",
+        "Register a task of your own with dva.tasks.register(MyTask()), and name it in commands as "
+        "MODULE:NAME.",
     )  # fmt: skip
 
 

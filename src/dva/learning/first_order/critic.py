@@ -1,4 +1,4 @@
-"""Fitting the critic, and its slow copy."""
+"""Fits the critic, and updates its slow copy."""
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +18,19 @@ def fit_critic(
     minibatches: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Regresses the critic onto its targets; samples with a non-finite number count as met.
+    """Fits the critic to its targets; samples with a non-finite number have no effect.
 
     Args:
         critic: maps normalised states (B, O) to values (B,).
-        optimizer: of the critic's parameters.
+        optimizer: optimizer of the critic's parameters.
         states: (M, O), normalised.
         targets: (M,).
         iterations: passes over the samples.
-        minibatches: updates in a pass.
-        generator: shuffles the samples, anew in each pass.
+        minibatches: number of updates in a pass.
+        generator: shuffles the samples before each pass.
 
     Returns:
-        Mean loss and mean gradient norm before clipping in the last pass, and the number of
+        Mean loss and mean gradient norm (before clipping) of the last pass, and the number of
         skipped updates; all ().
 
     Source: D.Va, equation (15).
@@ -44,7 +44,7 @@ def fit_critic(
     norms: list[Tensor] = []
     for _ in range(iterations):
         losses, norms = [], []
-        # A permutation, made by operations that a CUDA graph can hold.
+        # A permutation, by operations that a CUDA graph can hold.
         order = torch.rand(states.shape[0], generator=generator, device=states.device).argsort()
         for batch in order.tensor_split(min(minibatches, len(order))):
             loss = F.mse_loss(critic(states[batch]) * weights[batch], targets[batch])

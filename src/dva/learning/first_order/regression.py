@@ -22,23 +22,25 @@ def set_policy_gradient(
 ) -> None:
     """Sets the actor's gradients to sum_i dL/da_i . da_i/dtheta.
 
-    The actions a_i = mean(o_i) + std * noise_i are computed anew, now with a graph. By Theorem 1
-    the sum is the decoupled policy gradient, and up to sign and for any step size beta the gradient
-    of the regression onto improved actions a - beta dL/da. Memory grows with the micro-batch; the
-    gradient depends on it by round-off only, and not on the number of threads.
+    The actions a_i = mean(o_i) + std * noise_i are computed again, now with a graph. By Theorem 1
+    the sum is the decoupled policy gradient. For any step size beta it is also, up to a constant
+    factor, the gradient of the regression onto improved actions a - beta dL/da. Memory grows with
+    the micro-batch, on which the gradient depends only by round-off; it does not depend on the
+    number of threads.
 
     Args:
         actor: the policy.
         inputs: maps (start, stop) to what the actor saw in those samples, by name.
-        noise: (M, A), the draws with which the actions were made.
+        noise: (M, A), the noise of the actions.
         action_gradient: (M, A), dL/da without graph.
         micro_batch: samples in one forward and backward pass.
-        threads: passes that run side by side.
+        threads: number of passes that run at the same time.
 
     Source: D.Va, equations (4), (8) and Theorem 1.
     """
     samples = noise.shape[0]
-    # Cast once, not in every piece, and differentiated as they are: the trunk's are millions.
+    # The weights are cast once, not in every pass, and the cast ones are differentiated: a trunk
+    # has millions.
     with torch.no_grad():
         weights = {
             name: [(w.detach(), b.detach()) for w, b in layers]

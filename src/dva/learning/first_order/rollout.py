@@ -19,25 +19,25 @@ STATE = "state"
 
 @dataclass
 class Rollout:
-    """What h steps of N environments leave behind; time first."""
+    """Holds what h steps of N environments leave behind; the first axis is time."""
 
     frames: dict[str, FrameBuffer]
-    """Images of the h observations that the policy saw, and of the one after, by name; none where
+    """Images of the h observations that the policy saw, and of the next one, by name; empty where
     images carry a graph, which holds them already."""
     vectors: dict[str, Tensor]
-    """(h, N, n) vectors that the policy saw, by name, without graph and not normalised."""
+    """(h, N, n) vectors that the policy saw, by name, without graph, before normalisation."""
     physics: list[State]
     """h physics states before each step, without graph."""
     states: Tensor
     """(h, N, O) state observations before each step, without graph."""
     actions: list[Tensor]
-    """h tensors (N, A), before tanh; the graph starts (D.Va) or passes (SHAC) here."""
+    """h tensors (N, A), before tanh; the graph starts at them (D.Va) or passes them (SHAC)."""
     noise: Tensor
-    """(h, N, A) standard normal draws of the actions."""
+    """(h, N, A) standard normal noise of the actions."""
     rewards: Tensor
     """(h, N), with graph."""
     next_states: Tensor
-    """(h, N, O) state observations after each step and before any reset, with graph."""
+    """(h, N, O) state observations after each step, before any reset, with graph."""
     terminated: Tensor
     """bool (h, N)."""
     truncated: Tensor
@@ -61,14 +61,14 @@ def collect_rollout(
     horizon: int,
     image_gradient: bool = False,
 ) -> Rollout:
-    """Steps the environments h times from where they are; their graph is cut before the first step.
+    """Steps the environments h times from their present state, whose graph is cut first.
 
     Args:
         env: N environments.
-        sample_action: maps an observation to actions before tanh (N, A) and the normal draws in
-            them (N, A).
+        sample_action: maps an observation to actions before tanh (N, A) and their normal noise
+            (N, A).
         horizon: h.
-        image_gradient: the policy sees images with their graph; none are kept beside it.
+        image_gradient: whether the policy sees images with their graph, which then are not kept.
     """
     env.detach()
     observation = env.observation

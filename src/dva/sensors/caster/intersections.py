@@ -1,9 +1,9 @@
 # type: ignore  (Warp reads annotations as types of its own)
-"""Where rays meet spheres, capsules, cylinders and boxes, and the surface there.
+"""Intersections of rays with spheres, capsules, cylinders and boxes, and the normals there.
 
 All vectors are in world axes; a shape is given by its centre relative to the ray's origin, its
 rotation (columns are its axes) and its size, as in MuJoCo: radius; radius and half length along z;
-half lengths. Directions are unit vectors. Rays that start inside a shape do not meet it.
+half lengths. Directions are unit vectors. A ray that starts inside a shape does not meet it.
 """
 
 import mujoco
@@ -17,12 +17,12 @@ CYLINDER = wp.constant(int(mujoco.mjtGeom.mjGEOM_CYLINDER))
 BOX = wp.constant(int(mujoco.mjtGeom.mjGEOM_BOX))
 
 MISS = wp.constant(1e9)
-"""Distance of what is not met [m]."""
+"""The distance that stands for no intersection [m]."""
 
 
 @wp.func
 def may_meet(center: wp.vec3, radius: float, direction: wp.vec3) -> bool:
-    """Tells whether a ray meets a bounding sphere: cheap, asked before the shape itself."""
+    """Tells whether a ray meets a bounding sphere: a cheap test, made before that of the shape."""
     along = wp.dot(center, direction)
     across = center - along * direction
     return wp.dot(across, across) < radius * radius and along > -radius
@@ -43,10 +43,10 @@ def meet_sphere(center: wp.vec3, radius: float, direction: wp.vec3) -> float:
 
 @wp.func
 def meet_tube(center: wp.vec3, axis: wp.vec3, radius: float, direction: wp.vec3) -> wp.vec2:
-    """Enters an infinite cylinder.
+    """Finds where a ray enters an infinite cylinder.
 
-    Returns the distance, `MISS` where it is not met, and the height along the axis at which the ray
-    enters; rays along the axis enter at the end that they come from, infinitely far.
+    Returns the distance, `MISS` if there is no intersection, and the height along the axis; a ray
+    along the axis enters at the end that it comes from, infinitely far away.
     """
     slope = wp.dot(direction, axis)
     start = -wp.dot(center, axis)
@@ -146,7 +146,7 @@ def normal_at(kind: int, offset: wp.vec3, rotation: wp.mat33, size: wp.vec3) -> 
     """Returns the outward unit normal of a shape at a point of its surface.
 
     Args:
-        kind: of shape.
+        kind: MuJoCo's number of the geom type.
         offset: the point relative to the shape's centre [m].
         rotation, size: of the shape.
     """

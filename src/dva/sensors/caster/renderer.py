@@ -1,9 +1,9 @@
-"""A ray caster for scenes of plain shapes: what our robots are made of.
+"""A ray caster for scenes of plain shapes, of which our robots are made.
 
 It draws what MuJoCo Warp's renderer draws, several times faster: the camera never turns, so a
-pixel's ray is a constant; floor and wall are met by one division each; a ray asks for the robot's
-bounding sphere first, then for those of its shapes; and the checks of the floor are computed rather
-than looked up.
+pixel's ray is a constant; floor and wall take one division each; a ray is tested against the
+robot's bounding sphere first, then against those of its shapes; and the floor's checks are computed
+rather than looked up.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ import warp as wp
 
 from dva.compute.launches import LaunchSequence
 from dva.sensors.caster.kernels import cast
-from dva.sensors.rendering import Setup
+from dva.sensors.rendering import RenderRequest
 from dva.sensors.scene import TEXTURE_PIXELS
 from dva.sensors.stage import Stage, launch
 
@@ -26,54 +26,54 @@ class CasterRenderer:
     """Renders n environments of a scene of plain shapes.
 
     Args:
-        setup: what is rendered.
+        request: what to render.
         num_envs: number of environments n.
 
     Raises:
         ValueError: the scene has a geom that is not a plain shape.
     """
 
-    def __init__(self, setup: Setup, num_envs: int) -> None:
-        self._setup, self._num_envs = setup, num_envs
-        self._device = wp.device_from_torch(setup.device)
-        self._stage = Stage(setup, num_envs)
-        self._images = setup.allocate(num_envs)
-        # Kept: a recorded program has addresses, not arrays.
+    def __init__(self, request: RenderRequest, num_envs: int) -> None:
+        self._request, self._num_envs = request, num_envs
+        self._device = wp.device_from_torch(request.device)
+        self._stage = Stage(request, num_envs)
+        self._images = request.allocate(num_envs)
+        # Kept alive here: captured launches hold addresses, not arrays.
         self._arguments = self._name_arguments()
-        self._program = LaunchSequence(self._device, self._launches(), setup.capture)
+        self._program = LaunchSequence(self._device, self._launches(), request.capture)
 
     def render(self, joint_q: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
         """Renders joint positions (n, nq) into images; see `Camera.render`."""
         self._stage.set(joint_q)
-        stream = wp.stream_from_torch(self._setup.device) if self._device.is_cuda else None
+        stream = wp.stream_from_torch(self._request.device) if self._device.is_cuda else None
         self._program.run(stream)
         for name, image in images.items():
             image.copy_(self._images[name])
 
     def _launches(self) -> Iterator[dict[str, Any]]:
         yield from self._stage.launches()
-        pixels = self._setup.image_size[0] * self._setup.image_size[1]
+        pixels = self._request.image_size[0] * self._request.image_size[1]
         yield launch(cast, (self._num_envs, pixels), self._arguments)
 
     def _name_arguments(self) -> dict[str, Any]:
-        setup = self._setup
+        request = self._request
         rays, cosines = pixel_rays(
-            setup.view.fovy, setup.view.rotation, setup.image_size, setup.samples
+            request.view.fovy, request.view.rotation, request.image_size, request.samples
         )
         return {
             **self._stage.arguments,
-            **light_arguments(setup),
+            **light_arguments(request),
             "rays": wp.array(rays, dtype=wp.vec3, device=self._device),
             "cosines": wp.array(cosines, dtype=float, device=self._device),
-            "samples": setup.samples * setup.samples,
+            "samples": request.samples * request.samples,
             "soft": 2.0 / TEXTURE_PIXELS,
             **{name: wp.from_torch(image.flatten(-2)) for name, image in self._images.items()},
         }
 
 
-def light_arguments(setup: Setup) -> dict[str, Any]:
-    """Names floor, wall, sky and light as kernels take them."""
-    scene = setup.scene
+def light_arguments(request: RenderRequest) -> dict[str, Any]:
+    """Returns floor, wall, sky and light by the names of the kernels' arguments."""
+    scene = request.scene
     light = np.asarray(scene.light_direction) / np.linalg.norm(scene.light_direction)
     return {
         "floor_height": float(scene.floor_height),
@@ -122,5 +122,5 @@ def pixel_rays(
 
 
 def _as_bytes(color: tuple[float, float, float]) -> np.ndarray:
-    """Rounds a colour as a texture of bytes does."""
+    """Rounds a colour down to the bytes of a texture."""
     return np.floor(np.asarray(color) * 255.0) / 255.0

@@ -1,4 +1,4 @@
-"""Kernels around the renderer: where the camera stands before it, plain pictures after it."""
+"""Kernels that move the camera before the renderer runs, and unpack the pictures after it."""
 
 # pyright: reportIndexIssue=false, reportGeneralTypeIssues=false, reportAssignmentType=false
 # pyright: reportCallIssue=false, reportArgumentType=false
@@ -60,9 +60,9 @@ def unpack_rgb(packed: wp.array2d[wp.uint32], image: wp.array3d[wp.uint8]):
 
 @wp.kernel(enable_backward=False)
 def unpack_depth(depth: wp.array2d[float], far: float, image: wp.array2d[float]):
-    """Copies depths (N, H W) [m] and puts `far` where the ray met nothing."""
+    """Copies depths (N, H W) [m], with `far` where the ray hit nothing."""
     env, pixel = wp.tid()
-    value = depth[env, pixel]  # 0 where the ray met nothing
+    value = depth[env, pixel]  # 0 where the ray hit nothing
     image[env, pixel] = wp.where(value > 0.0, value, far)
 
 
@@ -70,9 +70,9 @@ def unpack_depth(depth: wp.array2d[float], far: float, image: wp.array2d[float])
 def unpack_segmentation(
     hit: wp.array2d[wp.vec2i], geom_body: wp.array[int], image: wp.array2d[wp.int32]
 ):
-    """Turns the geoms that rays met (N, H W) into bodies; -1 where they met nothing."""
+    """Turns the geoms that rays hit (N, H W) into their bodies; -1 where a ray hit nothing."""
     env, pixel = wp.tid()
-    geom = hit[env, pixel][0]  # -1 where the ray met nothing
+    geom = hit[env, pixel][0]  # -1 where the ray hit nothing
     if geom >= 0:
         image[env, pixel] = geom_body[geom]
     else:

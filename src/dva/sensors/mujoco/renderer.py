@@ -1,4 +1,4 @@
-"""MuJoCo Warp's renderer: draws all that MJCF can describe, meshes and textures included."""
+"""MuJoCo Warp's renderer, which draws all that MJCF can describe, meshes and textures too."""
 
 # pyright: reportAttributeAccessIssue=false
 # (mujoco is a compiled module without type stubs)
@@ -8,7 +8,7 @@ import torch
 import warp as wp
 
 from dva.sensors.mujoco.kernels import follow_mount, unpack_depth, unpack_rgb, unpack_segmentation
-from dva.sensors.rendering import Setup
+from dva.sensors.rendering import RenderRequest
 from dva.sensors.scene import CAMERA, FLOOR, WALL
 from dva.sensors.shapes import VISIBLE_GROUPS
 from dva.sim import to_mujoco
@@ -20,54 +20,54 @@ class MujocoRenderer:
     """Renders n environments of any scene.
 
     Args:
-        setup: what is rendered.
+        request: what to render.
         num_envs: number of environments n.
     """
 
-    def __init__(self, setup: Setup, num_envs: int) -> None:
-        self._setup, self._num_envs = setup, num_envs
-        mj_model, scene = setup.mj_model, setup.scene
-        height, width = setup.image_size
-        if "model" not in setup.shared:
-            setup.shared["model"] = mjw.put_model(mj_model)
-        self._model = setup.shared["model"]
+    def __init__(self, request: RenderRequest, num_envs: int) -> None:
+        self._request, self._num_envs = request, num_envs
+        mj_model, scene = request.mj_model, request.scene
+        height, width = request.image_size
+        if "model" not in request.shared:
+            request.shared["model"] = mjw.put_model(mj_model)
+        self._model = request.shared["model"]
         self._geom_body = wp.array(mj_model.geom_bodyid, dtype=int)
         self._data = mjw.make_data(mj_model, nworld=num_envs, nconmax=1, njmax=1)
         self._qpos = wp.to_torch(self._data.qpos)
-        # camera and light never turn: their directions are set once
+        # Camera and light never turn, so their directions are set once.
         mjw.camlight(self._model, self._data)
         self._context = mjw.create_render_context(
             mj_model,
             nworld=num_envs,
             cam_res=(width, height),
-            render_rgb="rgb" in setup.outputs,
-            render_depth="depth" in setup.outputs,
-            render_seg="segmentation" in setup.outputs,
+            render_rgb="rgb" in request.outputs,
+            render_depth="depth" in request.outputs,
+            render_seg="segmentation" in request.outputs,
             use_shadows=scene.shadow > 0.0,
             enabled_geom_groups=list(VISIBLE_GROUPS),
             cam_active=[CAMERA],
             background_color=(*scene.sky_color, 1.0),
             shadow_light_fraction=1.0 - scene.shadow,
-            samples_per_pixel=setup.samples,
+            samples_per_pixel=request.samples,
             enable_specular=False,
             enable_emission=False,
         )
 
     def render(self, joint_q: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
         """Renders joint positions (n, nq) into images; see `Camera.render`."""
-        self._qpos.copy_(to_mujoco(self._setup.model, joint_q))
-        # positions of bodies and geoms only: no centres of mass, no general camera modes
+        self._qpos.copy_(to_mujoco(self._request.model, joint_q))
+        # Only positions of bodies and geoms: no centres of mass, no general camera modes.
         mjw.kinematics(self._model, self._data)
         self._place_view()
         mjw.refit_bvh(self._model, self._data, self._context)
-        # the shards of one camera differ in their number of environments alone
-        self._context._megakernel = self._setup.shared.get("megakernel")
+        # The shards of a camera differ only in their number of environments: one kernel serves all.
+        self._context._megakernel = self._request.shared.get("megakernel")
         mjw.render(self._model, self._data, self._context)
-        self._setup.shared["megakernel"] = self._context._megakernel
+        self._request.shared["megakernel"] = self._context._megakernel
         self._unpack(images)
 
     def _place_view(self) -> None:
-        view, mj_model, data = self._setup.view, self._setup.mj_model, self._data
+        view, mj_model, data = self._request.view, self._request.mj_model, self._data
         wp.launch(
             follow_mount,
             dim=self._num_envs,
@@ -76,10 +76,10 @@ class MujocoRenderer:
                 mj_model.body(view.mount or "world").id,
                 wp.vec3(*view.follow_mask),
                 wp.vec3(*view.eye),
-                2.0 * self._setup.scene.checker_size,
+                2.0 * self._request.scene.checker_size,
                 mj_model.camera(CAMERA).id,
                 mj_model.geom(FLOOR).id,
-                mj_model.geom(WALL).id if self._setup.scene.wall_y is not None else -1,
+                mj_model.geom(WALL).id if self._request.scene.wall_y is not None else -1,
             ],
             outputs=[data.cam_xpos, data.geom_xpos],
         )
@@ -88,10 +88,10 @@ class MujocoRenderer:
         context = self._context
         sources = {
             "rgb": (unpack_rgb, [context.rgb_data]),
-            "depth": (unpack_depth, [context.depth_data, self._setup.scene.far]),
+            "depth": (unpack_depth, [context.depth_data, self._request.scene.far]),
             "segmentation": (unpack_segmentation, [context.seg_data, self._geom_body]),
         }
-        pixels = self._setup.image_size[0] * self._setup.image_size[1]
+        pixels = self._request.image_size[0] * self._request.image_size[1]
         for name, image in images.items():
             kernel, inputs = sources[name]
             wp.launch(

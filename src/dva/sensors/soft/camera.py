@@ -1,11 +1,11 @@
-"""A differentiable camera: the gradient of a picture by the joint positions.
+"""A differentiable camera: the gradient of a picture with respect to the joint positions.
 
-It draws the scenes and views of `Camera`, but smooth in the poses of the bodies: silhouettes and
-shadows have soft edges, the checks of the floor are averaged over a pixel, the edges of boxes and
-cylinders are rounded. With less softness the picture tends to the hard one.
+It draws the scenes and views of `Camera`, but its pictures are smooth in the poses of the bodies:
+silhouettes and shadows have soft edges, the checks of the floor are averaged over a pixel, and the
+edges of boxes and cylinders are rounded. The smaller the softness, the closer to the hard picture.
 
-Source of the idea that a silhouette needs a soft cover to have a gradient: Liu et al., "Soft
-Rasterizer", ICCV 2019. Distances of shapes to rays, and all adjoints, are our own.
+That a silhouette needs a soft cover to have a gradient is the idea of Liu et al., "Soft
+Rasterizer", ICCV 2019. The distances of shapes to rays, and all adjoints, are our own.
 """
 
 import functools
@@ -24,7 +24,7 @@ from dva.compute.threads import run_side_by_side
 from dva.compute.warp_runtime import start_warp
 from dva.sensors.caster.intersections import BOX, CYLINDER
 from dva.sensors.caster.renderer import light_arguments, pixel_rays
-from dva.sensors.rendering import Setup
+from dva.sensors.rendering import RenderRequest
 from dva.sensors.scene import CAMERA, Scene, View, compile_scene
 from dva.sensors.soft import layers as soft_layers
 from dva.sensors.soft.kernels import pull_back, soft_cast, soft_cast_adjoint
@@ -34,13 +34,13 @@ from dva.sim import Skeleton
 __all__ = ["DifferentiableCamera"]
 
 _BLUR = (0.01, 64.0)
-"""Checks over which the floor is averaged at least and at most."""
+"""The smallest and the largest width over which the floor is averaged [checks]."""
 
 
 class DifferentiableCamera:
     """Renders one picture per environment, with a gradient to the joint positions.
 
-    Nothing but the joint positions is kept for the backward pass, which draws the picture again.
+    Only the joint positions are kept for the backward pass, which draws the picture again.
 
     Args:
         model: the robot, of which a `Skeleton` is enough; its MJCF file is rendered.
@@ -49,13 +49,13 @@ class DifferentiableCamera:
         num_envs: number of environments N.
         image_size: side of a square picture, or (height, width) [pixels].
         device: torch device of joint positions and pictures.
-        threads: shards rendered side by side; None: torch's thread count on the CPU, 1 on CUDA.
+        threads: number of shards; None: torch's thread count on the CPU, 1 on CUDA.
         softness: half width of soft edges, in pixels at the distance of the view's target.
         capture: replay the launches as one graph (a CUDA graph on CUDA).
 
     Raises:
-        ValueError: an argument outside what is allowed, an unknown mount body, or a visible geom
-            that is not an opaque sphere, capsule, cylinder or box.
+        ValueError: an argument is not allowed, the robot has no body named `view.mount`, or a
+            visible geom is not an opaque sphere, capsule, cylinder or box.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class DifferentiableCamera:
         softness: float = 1.0,
         capture: bool = True,
     ) -> None:
-        self.num_envs = arguments.at_least_one("num_envs", num_envs)
+        self.num_envs = arguments.count("num_envs", num_envs)
         self.image_size = arguments.image_size(image_size)
         if not softness > 0.0:
             raise ValueError(f"softness is {softness}; give a width above 0 pixels.")
@@ -80,10 +80,10 @@ class DifferentiableCamera:
         self.threads = len(shards)
         self.model, self.view, self.scene, self.softness = model, view, scene, softness
         mj_model = compile_scene(model.path, view, scene)
-        setup = Setup(
+        request = RenderRequest(
             model, view, scene, mj_model, self.image_size, ("rgb",), 1, self.device, capture
         )  # fmt: skip
-        self._shards = [_Shard(setup, envs, self.band, softness) for envs in shards]
+        self._shards = [_Shard(request, envs, self.band, softness) for envs in shards]
 
     @property
     def band(self) -> float:
@@ -99,8 +99,8 @@ class DifferentiableCamera:
             joint_q: joint positions (N, num_coords) on the camera's device, float32.
 
         Returns:
-            "rgb": float32 (N, 3, H, W) in [0, 255], a new tensor. Its gradient by a free joint's
-            quaternion is that of turning; there is none by its length.
+            "rgb": float32 (N, 3, H, W) in [0, 255], a new tensor. Its gradient with respect to
+            a free joint's quaternion is that of turning; changing its length has none.
 
         Raises:
             ValueError: `joint_q` has another shape or device.
@@ -145,16 +145,16 @@ class _Picture(torch.autograd.Function):
 
 
 class _Shard:
-    """A contiguous part of the environments, with its own memory."""
+    """Renders a contiguous slice of the environments in memory of its own."""
 
-    def __init__(self, setup: Setup, envs: slice, band: float, softness: float) -> None:
-        self._envs, self._setup = envs, setup
-        self._device = wp.device_from_torch(setup.device)
+    def __init__(self, request: RenderRequest, envs: slice, band: float, softness: float) -> None:
+        self._envs, self._request = envs, request
+        self._device = wp.device_from_torch(request.device)
         n = envs.stop - envs.start
-        self._stage = Stage(setup, n)
-        height, width = setup.image_size
-        make = functools.partial(torch.zeros, device=setup.device)
-        model, count = setup.model, len(self._stage.shapes.kind)
+        self._stage = Stage(request, n)
+        height, width = request.image_size
+        make = functools.partial(torch.zeros, device=request.device)
+        model, count = request.model, len(self._stage.shapes.kind)
         self._image, self._gradient = make(n, 3, height, width), make(n, 3, height, width)
         self._joint_gradient = make(n, model.num_coords)
         self._sums = {
@@ -166,11 +166,11 @@ class _Shard:
         }
         self._arguments = {
             **self._stage.arguments,
-            **_soft_arguments(setup, self._stage, band, softness, self._device),
+            **_soft_arguments(request, self._stage, band, softness, self._device),
             **{name: wp.from_torch(value, dtype=wp.vec3) for name, value in self._sums.items()},
         }
-        self._draw = LaunchSequence(self._device, self._drawing(n, height * width), setup.capture)
-        self._pull = LaunchSequence(self._device, self._pulling(n, height * width), setup.capture)
+        self._draw = LaunchSequence(self._device, self._drawing(n, height * width), request.capture)
+        self._pull = LaunchSequence(self._device, self._pulling(n, height * width), request.capture)
 
     def draw(self, joint_q: torch.Tensor, image: torch.Tensor) -> None:
         self._stage.set(joint_q[self._envs])
@@ -200,14 +200,14 @@ class _Shard:
         yield launch(pull_back, n, {**self._arguments, "gradient": gradient})
 
     def _stream(self) -> Any:
-        return wp.stream_from_torch(self._setup.device) if self._device.is_cuda else None
+        return wp.stream_from_torch(self._request.device) if self._device.is_cuda else None
 
 
 def _soft_arguments(
-    setup: Setup, stage: Stage, band: float, softness: float, device: Any
+    request: RenderRequest, stage: Stage, band: float, softness: float, device: Any
 ) -> dict[str, Any]:
-    """Names what the soft kernels take beside the stage's arguments."""
-    rays, cosines = pixel_rays(setup.view.fovy, setup.view.rotation, setup.image_size, 1)
+    """Returns what the soft kernels take beside the stage's arguments, by name."""
+    rays, cosines = pixel_rays(request.view.fovy, request.view.rotation, request.image_size, 1)
     core, radius = _cores(stage.shapes.kind, stage.shapes.size, band)
     shapes, surroundings = soft_layers.Shapes(), soft_layers.Surroundings()
     shapes.count = len(radius)
@@ -216,14 +216,14 @@ def _soft_arguments(
     shapes.core = wp.array(core, dtype=wp.vec3, device=device)
     shapes.radius = wp.array(radius, dtype=float, device=device)
     shapes.soft = wp.array(np.minimum(radius, band), dtype=float, device=device)
-    for name, value in {**light_arguments(setup), "band": band}.items():
+    for name, value in {**light_arguments(request), "band": band}.items():
         setattr(surroundings, name, value)
     return {
         "s": shapes,
         "w": surroundings,
         "rays": wp.array(rays[0], dtype=wp.vec3, device=device),
         "cosines": wp.array(cosines[0], dtype=float, device=device),
-        "blur": wp.array(_floor_blur(setup, softness), dtype=wp.vec2, device=device),
+        "blur": wp.array(_floor_blur(request, softness), dtype=wp.vec2, device=device),
     }
 
 
@@ -242,14 +242,14 @@ def _cores(kind: np.ndarray, size: np.ndarray, band: float) -> tuple[np.ndarray,
     return core, radius
 
 
-def _floor_blur(setup: Setup, softness: float) -> np.ndarray:
+def _floor_blur(request: RenderRequest, softness: float) -> np.ndarray:
     """Computes the widths in x and y over which the floor is averaged (H W, 2) [checks].
 
-    They are what a pixel shows of it, times the softness.
-    The eye's height is that of the robot's reference pose, so that the blur is a constant.
+    They are the widths of floor that a pixel shows, times the softness. The height of the eye is
+    that in the robot's reference pose, so that the blur is a constant.
     """
-    view, scene, (height, width) = setup.view, setup.scene, setup.image_size
-    mj_model = setup.mj_model
+    view, scene, (height, width) = request.view, request.scene, request.image_size
+    mj_model = request.mj_model
     eye = mj_model.camera(CAMERA).pos
     above = max(float(eye[2]) - scene.floor_height, 1e-3)
     side = 2.0 * np.tan(np.radians(view.fovy) / 2.0) / height

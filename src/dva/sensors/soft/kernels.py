@@ -4,8 +4,8 @@
 
 The adjoint rests on two facts. A shape moves rigidly, so the distance field at a point x changes by
 -n . v with the shape's velocity v at x, and its normal by w x n + H (dx - v) with the curvature H.
-And the clearance is a minimum along the ray, so the change of the place where it is taken does not
-count. Each pixel adds a force and a torque to its shapes; nothing is kept from the forward pass.
+And the clearance is a minimum along the ray, so moving the point of the minimum does not change it.
+Each pixel adds a force and a torque to its shapes; nothing is kept from the forward pass.
 
 Points are relative to the camera's eye, in world axes.
 """
@@ -63,7 +63,7 @@ def soft_cast(
 
 @wp.struct
 class LayerAdjoints:
-    """Gradients by what `weigh` reads."""
+    """Holds the gradients with respect to what `weigh` reads."""
 
     cover: Floats
     depth: Floats
@@ -76,8 +76,8 @@ def adjoint_weights(
     """Differentiates `weigh`. Where a layer is hidden entirely, the smooth step has no slope.
 
     Args:
-        gain: gradient by each weight.
-        sky_gain: gradient by the sky's weight, `sky`.
+        gain: gradient with respect to each weight.
+        sky_gain: gradient with respect to the sky's weight, `sky`.
     """
     result = LayerAdjoints()
     for k in range(layers.count):
@@ -103,7 +103,10 @@ def pull_shadows(
     e: int, g: int, point: wp.vec3, open: float, adj_open: float, s: Shapes, w: Surroundings,
     force: wp.array2d[wp.vec3], torque: wp.array2d[wp.vec3],
 ) -> wp.vec3:  # fmt: skip
-    """Adds to the shapes that shade a point of layer g; returns the gradient by the point."""
+    """Adds the forces on the shapes that shade a point of shape g.
+
+    Returns the gradient with respect to the point.
+    """
     adj_point = wp.vec3()
     if w.shadow > 0.0 and open > 0.0 and hull_of(s, e, point, w.to_light, w.band):
         for h in range(s.count):
@@ -126,7 +129,7 @@ def pull_shape(
     adj_point: wp.vec3, adj_normal: wp.vec3, s: Shapes, force: wp.array2d[wp.vec3],
     torque: wp.array2d[wp.vec3],
 ):  # fmt: skip
-    """Adds to shape g, the layer k of a ray."""
+    """Adds the force and torque on shape g, which is layer k of a ray."""
     center = s.center[e, g]
     arm = layers.depth[k] * ray - center
     field = distance_and_normal(s.kind[g], arm, s.rotation[e, g], s.core[g])
@@ -155,7 +158,7 @@ def pull_shape(
 def floor_gradient(
     point: wp.vec3, eye: wp.vec3, blur: wp.vec2, adj_base: wp.vec3, w: Surroundings
 ) -> wp.vec3:
-    """Returns the gradient of the checks by where the floor is met."""
+    """Returns the gradient of the checks with respect to the point on the floor."""
     a = stripe(in_checks(point[0], eye[0], w.checker), blur[0])
     b = stripe(in_checks(point[1], eye[1], w.checker), blur[1])
     along_x = (1.0 - 2.0 * b) * stripe_slope(in_checks(point[0], eye[0], w.checker), blur[0])
@@ -170,7 +173,7 @@ def pull_layer(
     given: wp.vec3, ray: wp.vec3, blur: wp.vec2, eye: wp.vec3, s: Shapes, w: Surroundings,
     force: wp.array2d[wp.vec3], torque: wp.array2d[wp.vec3], eye_force: wp.array[wp.vec3],
 ):  # fmt: skip
-    """Adds what one layer of a pixel does; `share` is its part in the mean of the colours."""
+    """Adds the forces of one layer of a pixel; `share` is its weight in the mean colour."""
     g = layers.shape[k]
     point = layers.depth[k] * ray
     adj_point = wp.vec3()
@@ -213,13 +216,13 @@ def soft_cast_adjoint(
     blur: wp.array[wp.vec2], eye: wp.array[wp.vec3], gradient: wp.array3d[float],
     force: wp.array2d[wp.vec3], torque: wp.array2d[wp.vec3], eye_force: wp.array[wp.vec3],
 ):  # fmt: skip
-    """Adds what one pixel's gradient does to the shapes and the eye.
+    """Turns one pixel's gradient into forces on the shapes and the eye.
 
     Args:
         gradient: of the picture (n, 3, H W).
-        force: (n, G), added to; by the position of each shape relative to the eye.
-        torque: (n, G), added to; by the rotation of each shape about its centre.
-        eye_force: (n,), added to; by the eye's position relative to floor and wall.
+        force: (n, G), added to; with respect to each shape's position relative to the eye.
+        torque: (n, G), added to; with respect to each shape's rotation about its centre.
+        eye_force: (n,), added to; with respect to the eye's position relative to floor and wall.
     """
     e, pixel = wp.tid()
     given = 255.0 * wp.vec3(gradient[e, 0, pixel], gradient[e, 1, pixel], gradient[e, 2, pixel])
@@ -227,7 +230,7 @@ def soft_cast_adjoint(
         ray = rays[pixel]
         layers = gather(e, ray, cosines[pixel], eye[e], s, w)
         weights = weigh(layers, w.band)
-        # The picture once more: what each layer's colour counts for the gradient.
+        # Draws the picture again, to learn what each layer's colour counts in the gradient.
         sky = float(1.0)
         total = float(0.0)
         mean = float(0.0)
@@ -266,10 +269,10 @@ def pull_back(
     eye_force: wp.array[wp.vec3], link_force: wp.array2d[wp.vec3], link_moment: wp.array2d[wp.vec3],
     gradient: wp.array2d[float],
 ):  # fmt: skip
-    """Turns forces and torques on shapes and eye into a gradient by the joint positions.
+    """Turns forces and torques on shapes and eye into the gradient of the joint positions.
 
     Args:
-        link_force, link_moment: (n, L), zero before; of each link's subtree, about the world's
+        link_force, link_moment: (n, L), zero at first; of each link's subtree, about the world's
             origin.
         gradient: (n, nq), written.
     """

@@ -1,15 +1,15 @@
 # type: ignore  (Warp reads annotations as types of its own)
 # ruff: noqa: UP018  (a variable that a dynamic loop changes is declared so)
-"""What a ray of the differentiable camera meets, how much of it is seen, and its colour.
+"""What a ray of the differentiable camera meets, how much of it is visible, and its colour.
 
-What a ray meets are layers: floor, wall, and the shapes that it enters or passes within the soft
-edge. A layer has a cover a in [0, 1], a depth t and a colour; a layer behind another is hidden by
-its cover, as far as it is behind: with the smooth step S and the soft edge's half width b,
+A ray meets layers: floor, wall, and the shapes that it enters or passes within the soft edge. A
+layer has a cover a in [0, 1], a depth t and a colour. Its cover hides the layers behind it, the
+more so the farther behind they are: with the smooth step S and the soft edge's half width b,
 
     w_k = a_k prod_{j != k} (1 - a_j S((t_k - t_j) / b)),    a_k = S(-clearance_k / b_k),
 
 with b_k the smaller of b and the shape's radius, so that the cover is 1 in the core. The pixel is
-the mean of the colours weighted by w, the sky's weight being prod_k (1 - a_k).
+the mean of the colours weighted by w; the sky's weight is prod_k (1 - a_k).
 
 Points are relative to the camera's eye, in world axes.
 """
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 MOST = 16
-"""Layers of one pixel; what else a ray meets is left out."""
+"""The largest number of layers of one pixel; whatever else a ray meets is left out."""
 _MOST = wp.constant(MOST)
 FLOOR, WALL = wp.constant(-2), wp.constant(-3)
 _NUDGE = wp.constant(1e-4)
@@ -56,7 +56,7 @@ Ints = wp.types.vector(length=MOST, dtype=int)
 
 @wp.struct
 class Shapes:
-    """The robot's shapes in all environments."""
+    """Holds the robot's shapes in all environments."""
 
     count: int
     kind: wp.array(dtype=int)
@@ -72,7 +72,7 @@ class Shapes:
 
 @wp.struct
 class Surroundings:
-    """Floor, wall, sky and light."""
+    """Describes floor, wall, sky and light."""
 
     floor_height: float
     wall_y: float
@@ -91,7 +91,7 @@ class Surroundings:
 
 @wp.struct
 class Layers:
-    """What one ray meets."""
+    """Holds what one ray meets."""
 
     count: int
     shape: Ints
@@ -104,7 +104,7 @@ class Layers:
 
 @wp.struct
 class Shading:
-    """Light on one point."""
+    """Describes the light on one point."""
 
     brightness: float
     facing: float
@@ -175,8 +175,8 @@ def weigh(layers: Layers, band: float) -> Floats:
 
 @wp.func
 def shadow_ray(s: Shapes, e: int, g: int, point: wp.vec3, to_light: wp.vec3) -> wp.vec3:
-    """Returns how a shape covers the light of a point: where the ray to the light is nearest to it,
-    the cover, and its slope by the clearance."""
+    """Returns how a shape covers the light of a point: the distance along the ray to the light at
+    which it is nearest, the cover, and the cover's derivative with respect to the clearance."""
     result = wp.vec3()
     center = s.center[e, g] - point
     soft = s.soft[g]
@@ -250,7 +250,7 @@ def stripe_slope(x: float, blur: float) -> float:
 
 @wp.func
 def in_checks(position: float, eye: float, checker: float) -> float:
-    """Returns a floor coordinate in checks; moved by whole periods, so that float32 keeps its
+    """Returns a floor coordinate in checks, moved by whole periods, so that float32 keeps its
     accuracy far from the origin."""
     period = 2.0 * checker
     return (eye - period * wp.floor(eye / period + 0.5) + position) / checker

@@ -3,7 +3,7 @@
 """Shapes as distance fields: how near a ray passes, where it enters, and how the surface bends.
 
 Every shape is a core and a radius around it: a sphere is a point, a capsule a segment, boxes and
-cylinders are smaller ones of their kind, rounded. So the distance to a shape is smooth outside its
+cylinders are smaller boxes and cylinders, rounded. So the distance to a shape is smooth outside its
 core, and its normal and curvature are those of the distance field. Points are in world axes.
 """
 
@@ -18,7 +18,7 @@ _BISECTIONS = wp.constant(24)
 
 @wp.struct
 class Passage:
-    """How a ray passes a shape."""
+    """Describes how a ray passes a shape."""
 
     closest: float
     """Distance along the ray of the point nearest to the shape, deepest in it if the ray enters."""
@@ -30,7 +30,7 @@ class Passage:
     level: float
     """Height of the shaded point above the surface [m]."""
     level_slope: float
-    """Derivative of the level by the clearance."""
+    """Derivative of the level with respect to the clearance."""
 
 
 @wp.func
@@ -48,7 +48,7 @@ def smooth_step_slope(x: float) -> float:
 
 @wp.func
 def excess(kind: int, local: wp.vec3, core: wp.vec3) -> wp.vec3:
-    """Returns how far a point is beyond the core along each of its directions.
+    """Returns how far a point lies beyond the core along each of its directions.
 
     The directions are x, y, z; for cylinders outward, none, z.
     """
@@ -81,10 +81,10 @@ def spread(kind: int, local: wp.vec3, direction: wp.vec3) -> wp.vec3:
 
 @wp.func
 def distance_and_normal(kind: int, offset: wp.vec3, rotation: wp.mat33, core: wp.vec3) -> wp.vec4:
-    """Returns the distance field of a shape's core at a point: its gradient, and its value.
+    """Returns the distance field of a shape's core at a point: its gradient, then its value.
 
     Args:
-        kind: of shape.
+        kind: MuJoCo's number of the geom type.
         offset: the point relative to the shape's centre [m].
         rotation, core: of the shape; the core's half lengths, for cylinders (radius, -, half).
     """
