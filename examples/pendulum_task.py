@@ -1,7 +1,7 @@
 """A robot of your own: `pendulum_robot.xml`, beside this file, and a task for it.
 
-    dva doctor pendulum_task:pendulum
-    dva train pendulum_task:pendulum --minutes 5
+dva doctor pendulum_task:pendulum
+dva train pendulum_task:pendulum --minutes 5
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """A task in one file: a cart slides to x = 1 m.
 
-    dva random slide_task:slide
-    dva train slide_task:slide --minutes 5
+dva random slide_task:slide
+dva train slide_task:slide --minutes 5
 """
 
 from dataclasses import dataclass

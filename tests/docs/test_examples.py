@@ -9,12 +9,13 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import dva
-from dva import learning, runs, sensors, sim, tasks
+from dva import learning, runs, sensors, sim
 from dva.cli import main
 from dva.learning.first_order import action_gradient
 from dva.learning.first_order.action_gradient import AdjointActionGradient, find_action_gradient
@@ -23,6 +24,13 @@ from dva.runs.metrics import is_timing
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("own-task", "tasks", "cameras", "simulator")),
+    "docs/differentiable-camera.md",
+]
+SMALLER = {"64": "4", "range(100)": "range(1)"}
+"""What makes the blocks of a page quick."""
 TINY = ["--device", "cpu", "--num-envs", "2", "--video-interval", "0"]
 
 
@@ -38,12 +46,12 @@ def in_examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from dva.sim import registry as simulators
     from dva.tasks import registry
 
-    lists = (
-        registry._TASKS,
-        algorithms._ALGORITHMS,
-        simulators._SIMULATORS,
-        action_gradient._ESTIMATORS,
-    )
+    lists: list[dict[str, Any]] = [
+        registry._TASKS,  # type: ignore[list-item]
+        algorithms._ALGORITHMS,  # type: ignore[list-item]
+        simulators._SIMULATORS,  # type: ignore[list-item]
+        action_gradient._ESTIMATORS,  # type: ignore[list-item]
+    ]
     before, modules = [dict(known) for known in lists], set(sys.modules)
     monkeypatch.chdir(EXAMPLES)
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
@@ -70,19 +78,21 @@ def without_times(rows: list[dict[str, float]]) -> list[dict[str, float]]:
 
 
 @pytest.mark.filterwarnings("ignore:.*Overriding environment.*")
-@pytest.mark.parametrize("page", ["README.md", "docs/own-task.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_python_blocks_run(page: str) -> None:
     found = blocks(page)
     assert found
     for block in found:
-        exec(compile(block.replace("64", "2"), page, "exec"), {"__name__": "block"})
+        for large, small in SMALLER.items():
+            block = block.replace(large, small)
+        exec(compile(block, page, "exec"), {"__name__": "__main__"})
 
 
 @pytest.mark.filterwarnings("ignore:.*Overriding environment.*")
 def test_own_tasks_of_the_guide_have_a_gradient() -> None:
     for block in blocks("docs/own-task.md"):
         if "tasks.register(" in block:
-            exec(block, {"__name__": "block"})
+            exec(block, {"__name__": "__main__"})
     for name in ("slide", "ant-spin", "hopper-short"):
         env = dva.make(name, num_envs=2, device="cpu", observe="state")
         env.reset()
