@@ -101,7 +101,7 @@ def test_own_tasks_of_the_guide_have_a_gradient() -> None:
         assert action.grad is not None and bool(action.grad.any()), name
 
 
-def test_contracts_stand_in_the_architecture_page_as_in_the_code() -> None:
+def test_architecture_page_shows_the_contracts_of_the_code() -> None:
     rooms = (sim, sensors, action_gradient, policy, learning)
     shown = {}
     for block in blocks("docs/architecture.md"):
