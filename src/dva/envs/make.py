@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 
 from dva.compute import arguments
-from dva.compute.arguments import closest_match
 from dva.compute.device import resolve_device
+from dva.compute.errors import closest_match
 from dva.envs.config import EnvConfig
 from dva.envs.spectator import Spectator
 from dva.envs.vector_env import STATE, VectorEnv

@@ -73,7 +73,7 @@ class VectorEnv:
         self.stochastic_start = stochastic_start
         self.final_observations = final_observations and bool(sensors)
         self.nan_guard = False
-        state = Entry(STATE, "vector", (check_task(task, simulator),))
+        state = Entry(STATE, "vector", (check_task(task, simulator.model, simulator.device),))
         self._readings = Readings(sensors)
         self.observation_spec = ObservationSpec((*self._readings.entries, state))
         self.policy_spec = self.observation_spec.select(observe)

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import torch
 
 from dva.sensors.scene import Scene, View
-from dva.sim import Model, State
+from dva.sim import Skeleton, State
 from dva.spec import Entry
 
 __all__ = ["CAMERA_KINDS", "CameraKind", "Sensor", "SensorMaker", "SensorRequest"]
@@ -49,7 +49,7 @@ class Sensor(Protocol):
 class SensorRequest:
     """What an environment offers to the sensors that it asks for."""
 
-    model: Model
+    model: Skeleton
     """The robot, as the simulator imported it."""
     num_envs: int
     device: torch.device

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from dva.sim.model import Model
+from dva.sim.model import Skeleton
 from dva.sim.state import State
 
 __all__ = ["Simulator", "SimulatorFactory", "SimulatorRequest", "StateStorage"]
@@ -22,7 +22,7 @@ class Simulator(Protocol):
     """
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Skeleton:
         """The robot, as this simulator imported it."""
         ...
 

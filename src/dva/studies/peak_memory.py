@@ -25,9 +25,9 @@ from xml.etree import ElementTree
 import torch
 
 from dva import tasks
+from dva.compute.errors import UsageError
 from dva.learning import preset
 from dva.runs.config import resolve_device
-from dva.runs.errors import UsageError
 from dva.studies.report import Report, StudyConfig, describe, new_figure, silent
 from dva.studies.routes import LABELS, ROUTES, draw_bars, new_route
 from dva.tasks import Task

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dva.runs.checkpoint import write_atomically
+from dva.runs.files import write_atomically
 from dva.runs.machine import describe_machine
 
 __all__ = ["Report", "StudyConfig", "describe", "new_figure", "save", "silent"]
