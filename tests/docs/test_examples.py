@@ -169,6 +169,14 @@ def test_example_trains(arguments: list[str], tmp_path: Path) -> None:
     assert all(row["skipped_updates"] == 0 for row in rows)
 
 
+def test_doctor_finds_the_robot_beside_its_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the task's file is found by sys.path, the robot by the task
+    assert main(["doctor", "pendulum_task:pendulum", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.endswith("Finish Successfully\n")
+
+
 def test_random_search_is_evaluated_and_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
