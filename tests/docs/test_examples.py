@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 import torch
 
@@ -51,6 +52,7 @@ def in_examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         algorithms._ALGORITHMS,  # type: ignore[list-item]
         simulators._SIMULATORS,  # type: ignore[list-item]
         action_gradient._ESTIMATORS,  # type: ignore[list-item]
+        gymnasium.registry,  # type: ignore[list-item]
     ]
     before, modules = [dict(known) for known in lists], set(sys.modules)
     monkeypatch.chdir(EXAMPLES)
@@ -77,7 +79,6 @@ def without_times(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: x for name, x in row.items() if not is_timing(name)} for row in rows]
 
 
-@pytest.mark.filterwarnings("ignore:.*Overriding environment.*")
 @pytest.mark.parametrize("page", PAGES)
 def test_python_blocks_run(page: str) -> None:
     found = blocks(page)
@@ -88,7 +89,6 @@ def test_python_blocks_run(page: str) -> None:
         exec(compile(block, page, "exec"), {"__name__": "__main__"})
 
 
-@pytest.mark.filterwarnings("ignore:.*Overriding environment.*")
 def test_own_tasks_of_the_guide_have_a_gradient() -> None:
     for block in blocks("docs/own-task.md"):
         if "tasks.register(" in block:
