@@ -16,7 +16,7 @@ from dva.spec import Entry
 
 @dataclass(frozen=True)
 class HeadingCompass:
-    """Cosine and sine of the angle between a free base's x axis and the world's, seen from above."""
+    """Cosine and sine of the angle, seen from above, from the world's x axis to a free base's."""
 
     name: str = "compass"
     frame_stack: int = 1
