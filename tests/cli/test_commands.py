@@ -103,9 +103,7 @@ def test_list(capsys):
     out = capsys.readouterr().out
     assert "cartpole" in out and "hopper" in out and "dva " in out
     presets = out.partition("presets:\n")[2].splitlines()
-    assert [line.split(maxsplit=1) for line in presets] == [
-        [name, "paper, cpu, fast"] for name in ("dva", "shac")
-    ]
+    assert [line.split(maxsplit=1)[0] for line in presets] == ["paper", "cpu", "fast"]
 
 
 def test_training_overrides_hyperparameters_and_says_what_is_next(tmp_path, capsys):

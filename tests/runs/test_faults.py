@@ -16,7 +16,7 @@ from dva import runs
 from dva.cli import main
 from dva.compute import arguments
 from dva.compute.errors import FileError, usage_errors
-from dva.runs import Run, UsageError, training
+from dva.runs import Run, UsageError, session
 from dva.runs.checkpoint import load_checkpoint, save_checkpoint
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dva import tasks
-from dva.sim import State, Model, WarpSimulator, load_model, stable_substeps
+from dva.sim import Model, State, WarpSimulator, load_model, stable_substeps
 from dva.sim.mass import InitialPose
 
 from .robots import rollout, write_crawler
