@@ -142,9 +142,8 @@ def test_every_route_gives_its_gradient() -> None:
         return float((found[one] - found[other]).norm() / found[one].norm())
 
     assert difference("dva", "dva-lean") < 1e-5
-    # D.Va sees its images rounded to whole numbers, the others do not.
-    assert difference("dva", "one-graph") < 0.05
-    assert 1e-5 < difference("one-graph", "visual-shac") < 0.05
+    # D.Va sees its images rounded to whole numbers, which changes less than cutting the graph does.
+    assert difference("dva", "one-graph") < 0.03 < difference("one-graph", "visual-shac")
 
 
 def test_the_graph_of_images_shows_in_memory() -> None:

@@ -35,6 +35,7 @@ from dva.tasks import Task
 __all__ = ["Config", "draw", "measure", "measure_case", "summary"]
 
 
+Sweep = Literal["horizon", "image-size", "geoms"]
 SWEEPS = {"horizon": "horizon", "image size": "image_size", "geoms": "added_geoms"}
 """What grows, and its field in a row."""
 
@@ -46,7 +47,9 @@ class Config(StudyConfig):
     tasks: tuple[str, ...] = ("cartpole", "hopper", "ant", "humanoid")
     """Tasks to measure."""
     sweep_task: str = "cartpole"
-    """Task on which image size, horizon and the number of geoms grow."""
+    """Task on which horizon, image size and the number of geoms grow."""
+    sweeps: tuple[Sweep, ...] = ("horizon", "image-size", "geoms")
+    """What grows, one after the other."""
     state_storage: Literal["full", "recompute"] = "recompute"
     """How all routes keep the physics for its gradient: of little, the images' part shows."""
     num_envs: int | None = None
@@ -68,23 +71,16 @@ def measure(config: Config, report: Report = silent) -> dict[str, Any]:
         "horizon": config.horizon or (32 if config.full else 16),
         "image_size": config.image_size or (84 if config.full else 48),
     }
+    grown = {
+        "horizon": [{"horizon": factor * size["horizon"] // 2} for factor in (1, 2, 4)],
+        "image-size": [{"image_size": factor * size["image_size"] // 4} for factor in (3, 4, 6)],
+        "geoms": [{"added_geoms": geoms} for geoms in (0, 16, 64)],
+    }
     cases = [("task", {"task": task, **size}) for task in config.tasks]
-    for factor in (1, 2, 4):
-        cases.append(
-            (
-                "horizon",
-                {"task": config.sweep_task, **size, "horizon": factor * size["horizon"] // 2},
-            )
-        )
-    for factor in (3, 4, 6):
-        cases.append(
-            (
-                "image size",
-                {"task": config.sweep_task, **size, "image_size": factor * size["image_size"] // 4},
-            )
-        )
-    for geoms in (0, 16, 64):
-        cases.append(("geoms", {"task": config.sweep_task, **size, "added_geoms": geoms}))
+    for sweep in config.sweeps:
+        for change in grown[sweep]:
+            case = {"task": config.sweep_task, **size, **change}
+            cases.append((sweep.replace("-", " "), case))
     rows: list[dict[str, Any]] = []
     for sweep, case in cases:
         for route in ROUTES:
@@ -203,7 +199,8 @@ def draw(result: dict[str, Any]) -> Any:
                 for row in result["rows"]
                 if row["sweep"] == sweep and row["route"] == route
             ]
-            axes[0, panel].plot(*zip(*points, strict=True), "o-", label=LABELS[route])
+            x, y = zip(*points, strict=True) if points else ((), ())
+            axes[0, panel].plot(x, y, "o-", label=LABELS[route])
         axes[0, panel].set_xlabel(key.replace("_", " "))
         axes[0, panel].legend(fontsize=7)
     for one in axes.flat:
@@ -220,7 +217,7 @@ def summary(result: dict[str, Any]) -> list[str]:
         size = [row[name] for name in ("num_envs", "horizon", "image_size", "added_geoms")]
         seen.setdefault((row["sweep"], row["task"], *size), {})[row["route"]] = row["peak_mb"]
     for (sweep, task, n, h, size, geoms), peaks in seen.items():
-        ratio, lean = (peaks["visual-shac"] / peaks[name] for name in ("dva", "dva-lean"))
+        ratio = peaks["visual-shac"] / peaks["dva"]
         text = ", ".join(f"{LABELS[route]} {peaks[route]:.0f} MB" for route in ROUTES)
         lines.append(
             f"{sweep:10} {task:9} N {n} h {h} {size} px +{geoms} geoms: {text} ({ratio:.1f} x)"
