@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from dva.compute.arguments import closest_match
+from dva.compute.errors import closest_match
 
 __all__ = ["ActionSpec", "Entry", "Kind", "Observation", "ObservationSpec", "StateTensors"]
 

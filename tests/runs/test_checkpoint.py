@@ -1,6 +1,5 @@
 """Checkpoints are whole, few, readable without pickle, and say what is wrong with a bad one."""
 
-import json
 import os
 import stat
 from pathlib import Path
@@ -8,13 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from dva.runs import UsageError
-from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint, write_atomically
+from dva.compute.errors import FileError
+from dva.runs import UsageError, checkpoint
+from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint
+from dva.runs.files import write_atomically
 
 
 def save(folder: Path, iteration: int, **options) -> Path:
     tensors = {"a": torch.full((2, 3), float(iteration))}
-    return save_checkpoint(folder, tensors, {"iteration": iteration}, **options)
+    info = {"iteration": iteration, "env_steps": 16 * iteration}
+    return save_checkpoint(folder, tensors, info, **options)
 
 
 def test_every_kind_of_tensor_comes_back(tmp_path):
@@ -29,7 +31,7 @@ def test_every_kind_of_tensor_comes_back(tmp_path):
         "nan": torch.tensor([float("nan")]),
         "graph": torch.ones(2, requires_grad=True),
     }
-    save_checkpoint(tmp_path, tensors, {"iteration": 1, "return": None})
+    save_checkpoint(tmp_path, tensors, {"iteration": 1, "env_steps": 16, "return": None})
     found = load_checkpoint(tmp_path)
     assert found.info["return"] is None
     assert set(found.tensors) == set(tensors)
@@ -46,11 +48,11 @@ def test_only_latest_and_best_are_kept(tmp_path):
     last = save(tmp_path, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "best.json",
-        "iteration-000001.json",
-        "iteration-000001.safetensors",
-        "iteration-000003.json",
-        "iteration-000003.safetensors",
         "latest.json",
+        "step-000000000016.json",
+        "step-000000000016.safetensors",
+        "step-000000000048.json",
+        "step-000000000048.safetensors",
     ]
     assert load_checkpoint(tmp_path, "best").info["iteration"] == 1
     assert load_checkpoint(tmp_path, "latest").path == last
@@ -58,17 +60,15 @@ def test_only_latest_and_best_are_kept(tmp_path):
 
 
 def test_a_kill_between_the_pointers_leaves_latest_as_it_was(tmp_path, monkeypatch):
-    from dva.runs import checkpoint
-
     save(tmp_path, 1, pointers=("latest", "best"))
-    write = checkpoint._write_json
+    write = checkpoint.write_json
 
     def killed(path: Path, value) -> None:
         if path.name == "latest.json":
             raise KeyboardInterrupt
         write(path, value)
 
-    monkeypatch.setattr(checkpoint, "_write_json", killed)
+    monkeypatch.setattr(checkpoint, "write_json", killed)
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path, 2, pointers=("latest", "best"))
     assert load_checkpoint(tmp_path, "best").info["iteration"] == 2
@@ -82,18 +82,18 @@ def test_a_failed_write_leaves_the_former_checkpoint(tmp_path):
         path.write_text("half")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(FileError, match="latest.json cannot be written: disk full"):
         write_atomically(tmp_path / "latest.json", fail)
     assert load_checkpoint(tmp_path).info["iteration"] == 1
     assert not list(tmp_path.glob(".*"))
 
 
 def test_left_overs_of_a_killed_writer_are_cleared(tmp_path):
-    (tmp_path / ".iteration-000001.safetensors.77.tmp").write_text("half")
-    (tmp_path / "iteration-000001.safetensors").write_text("written, but no pointer yet")
+    (tmp_path / ".step-000000000016.safetensors.77.tmp").write_text("half")
+    (tmp_path / "step-000000000016.safetensors").write_text("written, but no pointer yet")
     save(tmp_path, 2)
     assert not list(tmp_path.glob(".*.tmp"))
-    assert not (tmp_path / "iteration-000001.safetensors").exists()
+    assert not (tmp_path / "step-000000000016.safetensors").exists()
 
 
 def test_what_is_not_a_tensor_is_refused(tmp_path):
@@ -101,20 +101,33 @@ def test_what_is_not_a_tensor_is_refused(tmp_path):
         save_checkpoint(tmp_path, {"a": 3}, {"iteration": 1})  # type: ignore[dict-item]
 
 
-def test_missing_and_damaged_checkpoints_are_explained(tmp_path):
+def test_missing_checkpoints_are_explained(tmp_path):
     assert read_pointer(tmp_path, "latest") is None
     with pytest.raises(UsageError, match="no best checkpoint"):
         load_checkpoint(tmp_path, "best")
-    with pytest.raises(UsageError, match="Allowed: latest, best"):
+    with pytest.raises(UsageError, match="Allowed: best, latest"):
         load_checkpoint(tmp_path, "newest")
-    path = save(tmp_path, 1)
-    path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(UsageError, match="cannot be read"):
-        load_checkpoint(tmp_path)
-    path = save(tmp_path, 1)
-    path.with_suffix(".json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(UsageError, match="format 99"):
-        load_checkpoint(tmp_path)
+
+
+def test_saving_the_same_steps_again_never_touches_what_a_pointer_names(tmp_path, monkeypatch):
+    first = save(tmp_path, 1, pointers=("latest", "best"))
+    before = first.read_bytes()
+    write = checkpoint.write_json
+    monkeypatch.setattr(checkpoint, "write_json", lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        save(tmp_path, 1)
+    assert first.read_bytes() == before
+    assert load_checkpoint(tmp_path).path == first
+    monkeypatch.setattr(checkpoint, "write_json", write)
+    second = save(tmp_path, 1)
+    assert second.name == "step-000000000016-2.safetensors"
+    assert load_checkpoint(tmp_path).path == second
+    assert load_checkpoint(tmp_path, "best").path == first
+    assert save(tmp_path, 1).name == "step-000000000016-3.safetensors"
+
+
+class Killed(BaseException):
+    pass
 
 
 def test_a_pickle_is_never_loaded(tmp_path):
@@ -124,6 +137,6 @@ def test_a_pickle_is_never_loaded(tmp_path):
 
     path = save(tmp_path, 1)
     torch.save(Trap(), path)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="is damaged"):
         load_checkpoint(tmp_path)
     assert not (tmp_path / "sprung").exists()

@@ -1,17 +1,25 @@
 """The checks pass here, and a failing part is named with advice."""
 
+import sys
+from pathlib import Path
+
+import gymnasium
 import pytest
 import torch
 
+from dva import robots
+from dva.cli import main
 from dva.runs import UsageError, doctor
 from dva.runs.nan_guard import dump_nonfinite, replay
+from dva.tasks import registry
 
 
 def test_every_check_passes():
     checks = list(doctor.check_installation("cartpole", "cpu"))
     assert [check for check in checks if not check.ok] == []
     assert [check.name for check in checks] == [
-        "versions", "devices", "kernel compilation", "stepping", "rendering", "gradient", "ffmpeg",
+        "versions", "devices", "kernel compilation", "substeps", "stepping", "rendering",
+        "gradient", "ffmpeg",
     ]  # fmt: skip
 
 
@@ -23,7 +31,8 @@ def test_a_failing_part_is_named_and_the_rest_goes_on(monkeypatch):
     checks = {check.name: check for check in doctor.check_installation("cartpole", "cpu")}
     assert not checks["gradient"].ok
     assert "5.0e-01" in checks["gradient"].detail
-    assert "pip check" in checks["gradient"].advice
+    assert "too few substeps" in checks["gradient"].advice
+    assert "pip" not in checks["gradient"].advice
     assert checks["ffmpeg"].ok
 
 
@@ -36,6 +45,80 @@ def test_reinstalling_takes_the_checkout_not_a_namesake(monkeypatch):
 
 def test_the_gradient_of_contact_is_right_too():
     assert doctor.gradient_error("hopper", steps=1, num_envs=1) < doctor.GRADIENT_TOLERANCE
+
+
+def own_task(folder: Path, mjcf: str, /, **changes: str) -> str:
+    """Writes a module with a cartpole of one's own; returns its MODULE:NAME."""
+    name = f"own_{folder.name}".replace("-", "_").lower()
+    values = {"name": "'own'", "robot": "'robot.xml'", "inertia": "'physical'", **changes}
+    fields = "\n".join(f"    {key}: object = {value}" for key, value in values.items())
+    (folder / f"{name}.py").write_text(
+        "from dataclasses import dataclass\nfrom dva import tasks\n"
+        "from dva.tasks.cartpole import Cartpole\n\n@dataclass(frozen=True)\n"
+        f"class Own(Cartpole):\n{fields}\n\n"
+        "tasks.register(Own(), replace=True)\n"
+    )
+    (folder / "robot.xml").write_text(mjcf)
+    return f"{name}:own"
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    known, ids = dict(registry._TASKS), dict(gymnasium.registry)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    registry._TASKS.clear()
+    registry._TASKS.update(known)
+    gymnasium.registry.clear()
+    gymnasium.registry.update(ids)
+
+
+CARTPOLE = robots.mjcf_path("cartpole").read_text()
+
+
+def test_a_task_of_ones_own_is_checked(in_folder):
+    task = own_task(in_folder, CARTPOLE)
+    assert [check for check in doctor.check_installation(task, "cpu") if not check.ok] == []
+
+
+@pytest.mark.filterwarnings("ignore:.*substeps is")
+def test_too_few_substeps_are_a_failed_check(in_folder):
+    stiff = CARTPOLE.replace('range="-1000 1000" armature', 'damping="500" armature')
+    task = own_task(in_folder, stiff)
+    checks = {check.name: check for check in doctor.check_installation(task, "cpu")}
+    assert not checks["substeps"].ok
+    assert "4 given" in checks["substeps"].detail and "needed" in checks["substeps"].detail
+    assert "Raise the task's substeps" in checks["substeps"].advice
+    assert checks["ffmpeg"].ok
+
+
+@pytest.mark.parametrize(
+    ("robot", "changes", "message"),
+    [
+        (CARTPOLE.replace('gear="1000"', 'gear="nan"'), {}, "motor 'slide' has gear=\"nan\""),
+        ("<mujoco><worldbody>", {}, "MuJoCo cannot compile"),
+        ("", {}, "MuJoCo cannot compile"),
+        (CARTPOLE, {"robot": "'nowhere.xml'"}, "There is no robot file 'nowhere.xml'"),
+        (CARTPOLE, {"robot": "'hopper'"}, "Change start"),
+        (CARTPOLE, {"start": "None"}, "TypeError"),
+        (CARTPOLE, {"reward": "None"}, "TypeError"),
+        (CARTPOLE, {"inertia": "1 / 0"}, "fails with ZeroDivisionError"),
+        (CARTPOLE, {"inertia": "'guessed'"}, "allowed: physical, published"),
+    ],
+)
+def test_a_task_that_cannot_be_built_is_one_line(in_folder, capsys, robot, changes, message):
+    task = own_task(in_folder, robot, **changes)
+    assert main(["doctor", task, "--device", "cpu"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and message in captured.err
+    assert captured.err.count("\n") == 1 and captured.out == ""
+
+
+def test_a_broken_installation_is_no_traceback(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dva.runs.doctor", None)  # importing it fails
+    assert main(["doctor"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("failed  installation: ") and lines[-1] == "Failed: installation"
 
 
 def test_replay_names_what_was_bad_before_and_what_became_bad(tmp_path):

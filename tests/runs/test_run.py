@@ -83,6 +83,41 @@ def test_a_broken_configuration_is_explained(tiny):
         Run.open(run.path)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: "17",
+        lambda text: "[]",
+        lambda text: "{config: [], sessions: []}",
+        lambda text: "{config: 3, sessions: []}",
+        lambda text: text.replace("sessions: []", "sessions: none"),
+        lambda text: text.replace("sessions: []", ""),
+        lambda text: text.replace("task: cartpole", "task: [1]"),
+        lambda text: text.replace("horizon: 4", "horizon: 0"),
+        lambda text: text.replace("  task: cartpole\n", ""),
+        lambda text: "[" * 10_000,
+        lambda text: text[: len(text) // 2],
+        lambda text: "\x00\x01" + text,
+    ],
+)
+def test_a_damaged_configuration_is_one_line(tiny, damage):
+    run = Run.create(tiny())
+    text = (run.path / "config.yaml").read_text()
+    (run.path / "config.yaml").write_text(damage(text))
+    assert damage(text) != text
+    with pytest.raises(UsageError) as caught:
+        Run.open(run.path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_configuration_that_is_no_text_is_one_line(tiny):
+    run = Run.create(tiny())
+    (run.path / "config.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="cannot be read"):
+        Run.open(run.path)
+
+
 def test_commit_is_a_hash_or_nothing():
     commit = git_commit()
     assert commit is None or commit.removesuffix("-dirty").isalnum()

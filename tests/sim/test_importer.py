@@ -127,6 +127,12 @@ def test_published_inertias_of_welded_bodies_are_merged(tmp_path):
         ('{"bodies": {"trunk": [[1]]}}', "those with mass in crawler.xml are"),
         (json.dumps({"bodies": dict.fromkeys(("trunk", "head", "hip", "foot"), [[1]])}),
          "symmetric 3 x 3"),
+        *(
+            (json.dumps({"bodies": dict.fromkeys(
+                ("trunk", "head", "hip", "foot"), [[1, 0, 0], [0, 1, 0], [0, 0, value]])}),
+             "of finite numbers")
+            for value in (float("nan"), float("inf"), 1e30, -1.0)
+        ),
     ],
 )  # fmt: skip
 def test_bad_published_inertias_are_refused(tmp_path, text: str | None, message: str):

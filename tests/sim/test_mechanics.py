@@ -69,6 +69,7 @@ def test_acceleration_equals_mujoco(model: Model):
         np.testing.assert_allclose(ours[env], theirs, rtol=1e-5, atol=2e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.*substeps is")
 def test_body_poses_equal_mujoco(model: Model):
     joint_q, _, _ = random_state(model, 5, seed=2)
     sim = WarpSimulator(model, 5, dtype=torch.float64, substeps=2)

@@ -1,10 +1,12 @@
 """The command `dva`: one file per command; each reads flags, calls, and prints.
 
 Enters: a command line. Leaves: text on the console and an exit status (0 done, 1 a check failed,
-2 a wrong command line, 130 interrupted). Commands hold no logic of their own: what they call lies
-in `dva.runs` and below. Add one by adding its file and a line in `COMMANDS`.
+2 what was asked for cannot be done, 130, 143 or 129 ended by Ctrl-C, SIGTERM or SIGHUP). Commands
+hold no logic of their own: what they call lies in `dva.runs` and below. Add one by adding its file
+and a line in `COMMANDS`.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns the exit status.
 
     Args:
-        arguments: the command line after the program's name; none: the process' own.
+        arguments: the command line after the program's name; None: the process' own.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -50,21 +52,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, rest = arguments[0], arguments[1:]
     if "" not in sys.path:
         sys.path.append("")  # tasks of one's own lie where the command is given
-    from dva.runs.errors import UsageError, require_known
+    from dva.compute.errors import FILE_ERRNOS, UsageError, require_known
 
     try:
         require_known("command", command, COMMANDS)
         module = importlib.import_module(f"dva.cli.{command}_command")
         return module.run(rest)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(str(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except OSError as error:
+        if error.filename is None and error.errno in (errno.EPIPE, errno.EIO):
+            # The reader of a pipe, such as `head`, or the terminal went away.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        if error.filename is None or error.errno not in FILE_ERRNOS:
+            raise  # a fault of the program: its traceback helps to mend it
+        return _refuse(
+            f"{error.filename}: {error.strerror}. Check the free space, the path and whether you "
+            "may write there; what was saved before is whole."
+        )
+
+
+def _refuse(text: str) -> int:
+    print(f"error: {' '.join(text.splitlines())}", file=sys.stderr)
+    return 2
 
 
 def _help() -> str:

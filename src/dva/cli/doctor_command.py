@@ -1,4 +1,4 @@
-"""`dva doctor`: checks the installation, or replays a state that the NaN guard saved."""
+"""`dva doctor`: checks installation and task, or replays a state that the NaN guard saved."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ __all__ = ["run"]
 
 @dataclasses.dataclass
 class DoctorFlags:
-    """Check the installation.
+    """Check the installation, and a task.
 
-    Tries versions, devices, kernel compilation, stepping, rendering, gradients and ffmpeg; ends
-    with `Finish Successfully`, or names what failed and what to do.
+    Tries versions, devices, kernel compilation, substeps, stepping, rendering, gradients and
+    ffmpeg; ends with `Finish Successfully`, or names what failed and what to do.
     """
 
     task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")] = "cartpole"
-    """Task whose robot and scene are tried."""
+    """Task whose robot and scene are tried; MODULE:NAME for one of your own."""
     device: str = "auto"
     """auto, cpu or cuda."""
     replay: Path | None = None
@@ -33,8 +33,13 @@ def run(arguments: Sequence[str]) -> int:
     flags = parse(DoctorFlags, arguments, "doctor")
     if flags.replay is not None:
         return _replay(flags.replay)
-    from dva.runs.doctor import check_installation
-
+    try:
+        from dva.runs.doctor import check_installation
+    except (ImportError, OSError) as error:  # without its parts there is nothing to check
+        print(f"failed  installation: {error}")
+        print("        Install again, in the folder of the checkout: pip install -e .")
+        print("Failed: installation")
+        return 1
     failed = []
     for check in check_installation(flags.task, flags.device):
         print(f"{'ok' if check.ok else 'failed':<7} {check.name}: {check.detail}", flush=True)

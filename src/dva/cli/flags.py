@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from dva.runs.errors import UsageError
+from dva.compute.errors import UsageError
 
 __all__ = ["find_task", "find_value", "find_values", "parse"]
 

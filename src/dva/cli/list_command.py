@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from dva.cli import catalog
 from dva.cli.flags import parse
 
 __all__ = ["run"]
@@ -16,13 +17,12 @@ class ListFlags:
 def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
     parse(ListFlags, arguments, "list")
-    from dva import tasks
-    from dva.learning import ALGORITHMS, PRESETS
-
-    described = {name: tasks.get(name).description for name in tasks.names()}
-    algorithms = {name: entry.description for name, entry in ALGORITHMS.items()}
-    width = max(map(len, [*described, *algorithms]))
-    lists = {"tasks": described, "algorithms": algorithms, "presets": PRESETS}
+    lists = {
+        "tasks": catalog.tasks(),
+        "algorithms": catalog.algorithms(),
+        "presets": catalog.presets(),
+    }
+    width = max(len(name) for entries in lists.values() for name in entries)
     for title, entries in lists.items():
         print(f"{title}:")
         for name, description in entries.items():

@@ -1,5 +1,6 @@
 """The display of a training under way: a live table on a terminal, plain lines elsewhere."""
 
+import errno
 import time
 from types import TracebackType
 from typing import Any, TextIO
@@ -45,6 +46,14 @@ def cells(update: Update) -> dict[str, str]:
     }
 
 
+class _Console(Console):
+    """Leaves it to the caller what happens when the reader of a pipe goes away: rich exits."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        raise BrokenPipeError(errno.EPIPE, "the reader of the output went away")
+
+
 class Progress:
     """Shows what training reports; a context manager whose `update` is the report.
 
@@ -56,7 +65,7 @@ class Progress:
     def __init__(self, config: TrainConfig, stream: TextIO) -> None:
         self.config = config
         # A fixed width for files: run folders are not broken over lines.
-        self.console = Console(file=stream, soft_wrap=True, highlight=False)
+        self.console = _Console(file=stream, soft_wrap=True, highlight=False)
         self.live = None
         self._shown = 0.0
         self._pending: Update | None = None

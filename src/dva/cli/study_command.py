@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dva.cli.flags import parse
-from dva.runs.errors import require_known
+from dva.compute.errors import require_known
 
 __all__ = ["run"]
 

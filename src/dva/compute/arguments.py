@@ -3,8 +3,7 @@
 Each error names the value, what is allowed, and the fix.
 """
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 
 import torch
@@ -15,19 +14,12 @@ __all__ = [
     "at_least_one",
     "check_shapes",
     "check_tensor",
-    "closest_match",
     "env_ids",
     "image_size",
     "require",
     "seed",
     "shards",
 ]
-
-
-def closest_match(name: str, allowed: Iterable[str]) -> str:
-    """Suggests what a mistyped name may have meant: " Did you mean 'x'?", or nothing."""
-    close = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def require(name: str, value: object, condition: bool, allowed: str) -> None:

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TypeVar
 
-from dva.compute.arguments import closest_match
+from dva.compute.errors import closest_match
 
 __all__ = ["find_registered"]
 
@@ -53,4 +53,10 @@ def _import(kind: str, name: str, module: str) -> None:
         raise ValueError(
             f"The {kind} {name!r} asks for the module {module!r}, which cannot be imported: "
             f"{error}.{hint}"
+        ) from error
+    except Exception as error:  # the module is the user's, and so is whatever goes wrong in it
+        text = " ".join(str(error).split())
+        raise ValueError(
+            f"The {kind} {name!r} is in {module!r}, whose import fails with "
+            f"{type(error).__name__}: {text}"
         ) from error

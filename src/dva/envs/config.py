@@ -33,6 +33,8 @@ class EnvConfig:
     """Height and width of the images, pixels."""
     frame_stack: int = 3
     """Consecutive images that form one observation."""
+    simulator: str = "warp"
+    """What advances the robots: warp, our own; MODULE:NAME for one of yours."""
     state_storage: StateStorage = "full"
     """recompute: keep less of the physics for its gradient, and compute each step twice."""
 

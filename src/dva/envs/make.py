@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 
 from dva.compute import arguments
-from dva.compute.arguments import closest_match
 from dva.compute.device import resolve_device
+from dva.compute.errors import closest_match
 from dva.envs.config import EnvConfig
 from dva.envs.spectator import Spectator
 from dva.envs.vector_env import STATE, VectorEnv
@@ -19,7 +19,7 @@ from dva.sensors import (
     SensorMaker,
     SensorRequest,
 )
-from dva.sim import SimulatorFactory, SimulatorRequest, StateStorage, WarpSimulator
+from dva.sim import SimulatorFactory, SimulatorRequest, StateStorage, find_simulator
 from dva.tasks.registry import get
 from dva.tasks.task import Task
 
@@ -42,7 +42,7 @@ def make(
     threads: int | None = None,
     capture: bool = True,
     inertia: str | None = None,
-    simulator: SimulatorFactory = WarpSimulator.build,
+    simulator: str | SimulatorFactory = EnvConfig.simulator,
     sensors: Sequence[SensorMaker] = (),
 ) -> VectorEnv:
     """Makes an environment of `num_envs` robots from a task's name (or a `Task`).
@@ -71,7 +71,8 @@ def make(
         capture: replay each control step and each picture as one graph (a CUDA graph on CUDA)
             instead of launching its kernels one by one; the results are the same.
         inertia: "physical" or "published" inertia tensors of the robot; None: as the task says.
-        simulator: builds what advances the robots, `dva.sim.WarpSimulator` by default.
+        simulator: name of what advances the robots ("warp" is `dva.sim.WarpSimulator`, MODULE:NAME
+            one of your own), or what builds it.
         sensors: more sensors that `observe` may name.
 
     Returns:
@@ -90,7 +91,8 @@ def make(
     makers = _choose_sensors(task, observe, sensors)
     _check_camera(camera, image_gradient)
     found = resolve_device(device)
-    built = simulator(
+    factory = find_simulator(simulator) if isinstance(simulator, str) else simulator
+    built = factory(
         SimulatorRequest(
             robot=str(task.mjcf),
             inertia=task.inertia,

@@ -6,7 +6,7 @@ import torch
 
 from dva.compute import arguments
 from dva.sensors import Camera, Scene, View
-from dva.sim import Model, State
+from dva.sim import Skeleton, State
 
 __all__ = ["Spectator"]
 
@@ -25,7 +25,7 @@ class Spectator:
 
     def __init__(
         self,
-        model: Model,
+        model: Skeleton,
         view: View,
         scene: Scene,
         device: torch.device,

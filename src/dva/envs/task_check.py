@@ -2,7 +2,7 @@
 
 import torch
 
-from dva.sim import Simulator
+from dva.sim import Skeleton
 from dva.tasks.task import Task
 
 __all__ = ["check_task"]
@@ -11,12 +11,13 @@ _ROWS = 2
 """Robots with which a task is tried: with one, (1, 2) and (2,) could pass for each other."""
 
 
-def check_task(task: Task, simulator: Simulator) -> int:
+def check_task(task: Task, model: Skeleton, device: torch.device) -> int:
     """Calls every function of a task once and checks what it returns.
 
     Args:
         task: the task.
-        simulator: has the robot.
+        model: its robot.
+        device: where to try it.
 
     Returns:
         The length O of the task's state observation.
@@ -25,7 +26,7 @@ def check_task(task: Task, simulator: Simulator) -> int:
         ValueError: a function returns something of another shape or dtype than a task must; the
             text names function, shape and the one expected.
     """
-    model, device, n = simulator.model, simulator.device, _ROWS
+    n = _ROWS
     start = task.start(n, torch.Generator(device), device, False)
     if not isinstance(start, tuple) or len(start) != 2:
         raise ValueError(

@@ -73,7 +73,7 @@ class VectorEnv:
         self.stochastic_start = stochastic_start
         self.final_observations = final_observations and bool(sensors)
         self.nan_guard = False
-        state = Entry(STATE, "vector", (check_task(task, simulator),))
+        state = Entry(STATE, "vector", (check_task(task, simulator.model, simulator.device),))
         self._readings = Readings(sensors)
         self.observation_spec = ObservationSpec((*self._readings.entries, state))
         self.policy_spec = self.observation_spec.select(observe)
@@ -107,8 +107,6 @@ class VectorEnv:
         parts = self.simulator.recordable and self._readings.recordable
         return parts and not self._may_look and not self.nan_guard
 
-    # ------------------------------------------------------------------ episodes
-
     def reset(self, seed: int | None = None) -> Observation:
         """Begins a new episode in every environment.
 
@@ -141,12 +139,10 @@ class VectorEnv:
             reward: (N,), differentiable in this and the earlier actions.
             terminated: bool (N,), the task failed.
             truncated: bool (N,), the time ran out and the task did not fail.
-            info: "final_observation", before the restarts and with its graph: "state", and all
-                other entries if `final_observations` (equal to the observation where no episode
-                ended; the state is zero where it was non-finite); "nonfinite" bool (N,);
-                "episode_return" float (N,) and "episode_length" int (N,), this step included; with
-                `nan_guard`, "nonfinite_state": (joint_q, joint_qd, action) before a non-finite
-                step.
+            info: "final_observation", before the restarts and with its graph: "state" (zero where
+                it was non-finite), and all other entries if `final_observations`; "nonfinite" bool
+                (N,); "episode_return" float (N,) and "episode_length" int (N,), this step included;
+                with `nan_guard`, "nonfinite_state": (joint_q, joint_qd, action) before such a step.
 
         Raises:
             RuntimeError: before the first reset, or after close.
@@ -229,8 +225,6 @@ class VectorEnv:
         self._spectator = None
         del self.simulator
 
-    # ------------------------------------------------------------------ looking
-
     @property
     def observation(self) -> Observation:
         """The present observation, as the last reset, step or set_state returned it."""
@@ -274,8 +268,6 @@ class VectorEnv:
         seconds = {"rendering": self._readings.seconds, "simulation": self._simulation_seconds}
         self._readings.seconds = self._simulation_seconds = 0.0
         return seconds
-
-    # ------------------------------------------------------------------ state
 
     @property
     def state(self) -> State:
@@ -369,8 +361,6 @@ class VectorEnv:
         self._readings.put(observed)
         self._episode_step = tensors["episode.step"]
         self._episode_return = tensors["episode.return"]
-
-    # ------------------------------------------------------------------ pieces
 
     def _begin(self, state: State) -> Observation:
         self._state = state

@@ -12,6 +12,13 @@ from dva.policies import SavedPolicy
 
 __all__ = ["Algorithm", "AlgorithmEntry", "LargeState", "Metrics", "Preset", "TrainingContext"]
 
+PRESETS = {
+    "paper": "the published hyperparameters",
+    "cpu": "smaller images and fewer environments, for a few CPU cores",
+    "fast": "many environments and short horizons, for a GPU",
+}
+"""What the usual presets are for."""
+
 Metrics = dict[str, float | None]
 """Numbers by name; None where there is none yet, or it is not finite."""
 
@@ -38,7 +45,7 @@ class LargeState(Protocol):
 class Algorithm(Protocol):
     """What a run needs of a learning algorithm, and nothing more.
 
-    `tests/examples/random_shooting.py` is one, in one file.
+    `examples/random_search.py` is one, in one file.
     """
 
     @property
@@ -120,7 +127,7 @@ class AlgorithmEntry:
     preset: Callable[[str, str, tuple[str, ...] | None], Preset] | None = None
     """Gives the values for a task, the name of a preset, and what the policy shall see (None: what
     is usual for the algorithm). None: the configuration's own defaults."""
-    presets: tuple[str, ...] = ("paper", "cpu", "fast")
+    presets: tuple[str, ...] = tuple(PRESETS)
     """Names of its presets; the first is that for GPUs, the second that for CPUs."""
     image_gradient: bool = False
     """Whether it differentiates through images, in one graph."""

@@ -7,9 +7,9 @@ files. What is written, when it is saved and how a policy is evaluated may be ch
 learned may not.
 """
 
+from dva.compute.errors import UsageError
 from dva.runs.build import build
 from dva.runs.config import RunConfig, TrainConfig, default_config
-from dva.runs.errors import UsageError
 from dva.runs.evaluation import Evaluation, evaluate
 from dva.runs.policy import evaluate_run, load_policy, make_env
 from dva.runs.run import Run

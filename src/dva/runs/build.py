@@ -5,15 +5,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from dva import learning
 from dva.compute.device import resolve_device
+from dva.compute.errors import UsageError, usage_errors
 from dva.compute.threads import use_threads
 from dva.envs import VectorEnv, make
 from dva.learning import Algorithm, TrainingContext
 from dva.runs.config import TrainConfig
-from dva.runs.errors import usage_errors
 
-__all__ = ["Built", "build", "build_algorithm", "build_env", "threads_of"]
+__all__ = [
+    "Built",
+    "build",
+    "build_algorithm",
+    "build_env",
+    "memory_errors",
+    "threads_of",
+]
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,7 @@ def build_env(
             frame_stack=env.frame_stack,
             camera=env.camera,
             image_gradient=_image_gradient(config),
+            simulator=env.simulator,
             final_observations=False,
             state_storage=env.state_storage,
             threads=threads or run.threads,
@@ -110,6 +120,27 @@ def build_algorithm(config: TrainConfig, env: VectorEnv, threads: int | None = N
     context = TrainingContext(run.env_steps, run.seed, threads, run.cuda_graphs)
     with usage_errors():
         return learning.get(config.algo).make(env, config.algorithm, context)
+
+
+@contextmanager
+def memory_errors(config: TrainConfig) -> Iterator[None]:
+    """Turns running out of memory into one line that says what to make smaller.
+
+    Raises:
+        UsageError: there was not enough memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        lacking = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        # torch's allocator on a CPU has no error class of its own.
+        if not lacking and "allocate memory" not in str(error):
+            raise
+        env = config.env
+        raise UsageError(
+            f"{env.num_envs:,} environments with images of {env.image_size} pixels do not fit into "
+            "memory. Use a smaller --num-envs or --image-size, or --state-storage recompute."
+        ) from error
 
 
 def _image_gradient(config: TrainConfig) -> bool:

@@ -12,8 +12,8 @@ import tyro
 
 from dva import learning, tasks
 from dva.compute.device import resolve_device
+from dva.compute.errors import UsageError, require_known, usage_errors
 from dva.envs import EnvConfig
-from dva.runs.errors import UsageError, require_known, usage_errors
 
 __all__ = [
     "FORMAT",

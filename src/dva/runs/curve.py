@@ -1,8 +1,12 @@
 """The learning curve of a run as a picture."""
 
 from pathlib import Path
+from typing import Any
 
-from dva.runs.checkpoint import write_atomically
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from dva.runs.files import write_atomically
 from dva.runs.metrics import read_metrics
 
 __all__ = ["draw_curve"]
@@ -14,16 +18,17 @@ def draw_curve(metrics: Path, picture: Path, title: str) -> bool:
     Args:
         metrics: a `metrics.jsonl` file.
         picture: PNG file to write.
+        title: stands above the picture.
 
     Returns:
         Whether there was anything to draw: no episode may have finished yet.
+
+    Raises:
+        UsageError: the metrics are damaged, or the picture cannot be written.
     """
-    rows = [row for row in read_metrics(metrics) if row.get("return") is not None]
+    rows = [row for row in read_metrics(metrics) if _can_be_drawn(row)]
     if not rows:
         return False
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
-
     returns = [row["return"] for row in rows]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     by_steps, by_time = figure.subplots(1, 2, sharey=True)
@@ -39,3 +44,7 @@ def draw_curve(metrics: Path, picture: Path, title: str) -> bool:
     figure.suptitle(title)
     write_atomically(picture, lambda temporary: figure.savefig(temporary, dpi=120, format="png"))
     return True
+
+
+def _can_be_drawn(row: dict[str, Any]) -> bool:
+    return all(isinstance(row.get(name), int | float) for name in ("return", "wall_time"))

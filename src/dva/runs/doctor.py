@@ -1,16 +1,27 @@
-"""Checks of an installation: every part that training needs, smallest first."""
+"""Checks of an installation and of a task: every part that training needs, smallest first."""
 
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import imageio_ffmpeg
 import torch
+import warp as wp
 
+from dva import envs, tasks
+from dva.compute.device import resolve_device
+from dva.compute.errors import UsageError, usage_errors
+from dva.compute.warp_runtime import start_warp
+from dva.envs.task_check import check_task
 from dva.runs.machine import describe_device, versions
+from dva.runs.video import VideoWriter
+from dva.sim import State, WarpSimulator, load_model, stable_substeps
 
 __all__ = ["Check", "check_installation", "gradient_error"]
+
+_REINSTALL = "Install again, in the folder of the checkout: pip install --force-reinstall -e ."
+"""Advice where a package is missing or broken."""
 
 GRADIENT_TOLERANCE = 1e-5
 """Largest relative difference between adjoint and finite differences, in float64."""
@@ -32,19 +43,19 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
     """Runs every check, each in turn; a failed one does not stop those after it.
 
     Args:
-        task: the task whose robot and scene are tried.
-        device: "auto", "cpu" or "cuda".
+        task: the task whose robot and scene are tried; MODULE:NAME for one of your own.
+        device: "auto", "cpu", "cuda" or "cuda:INDEX".
 
     Raises:
-        UsageError: the task or the device is not known.
+        UsageError: there is no such task or device, the task's module cannot be imported, or its
+            robot or its functions fail.
     """
-    from dva.runs.config import require_task, resolve_device
-
-    require_task(task)
-    device = resolve_device(device)
-    reinstall = "Install again, in the folder of the checkout: pip install --force-reinstall -e ."
+    with usage_errors():
+        tasks.get(task)
+        device = str(resolve_device(device))
+    _require_buildable(task)
     checks: list[tuple[str, Callable[[], str], str]] = [
-        ("versions", _versions, reinstall),
+        ("versions", _versions, _REINSTALL),
         ("devices", lambda: _devices(device), "Check the GPU driver, or use --device cpu."),
         (
             "kernel compilation",
@@ -53,9 +64,17 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
             "disk space and that the folder can be written (WARP_CACHE_PATH moves it).",
         ),
         (
+            "substeps",
+            lambda: _substeps(task),
+            "Too few substeps let the state or its gradient explode. Raise the task's substeps, or "
+            "lower what asks for so many: friction slope kf, damping or stiffness of parts that "
+            "are light.",
+        ),
+        (
             "stepping",
             lambda: _step(task, device),
-            "The dynamics are wrong on this device. Try --device cpu, and report both results.",
+            "With a robot of your own, see the check of substeps, then its masses, keyframe and "
+            "contacts. With one of ours, try --device cpu, and report both results.",
         ),
         (
             "rendering",
@@ -66,8 +85,10 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
         (
             "gradient",
             lambda: _gradient(task),
-            "The adjoint disagrees with finite differences: training would go astray. Check that "
-            "warp-lang has the version that dva asks for (pip check).",
+            "The adjoint disagrees with finite differences, so training would go astray. With a "
+            "robot of your own, the reason is most likely too few substeps (see that check), or a "
+            "start right where a force begins, at touchdown or at a joint limit: raise substeps, "
+            "or move the start. With one of ours, report it.",
         ),
         (
             "ffmpeg",
@@ -80,7 +101,28 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
         try:
             yield Check(name, True, check())
         except Exception as error:  # any failure is a finding here, whatever its kind
-            yield Check(name, False, f"{type(error).__name__}: {error}", advice)
+            text = " ".join(str(error).split())
+            yield Check(name, False, f"{type(error).__name__}: {text}", advice)
+
+
+def _require_buildable(task: str) -> None:
+    """Tries a task's robot and functions, without a simulation: what fails here is the task's.
+
+    Raises:
+        UsageError: that fails, whatever the reason; the text is one line.
+    """
+    description = tasks.get(task)
+    try:
+        model = load_model(description.mjcf, inertia=description.inertia)
+        check_task(description, model, torch.device("cpu"))
+        stable_substeps(model, description.control_dt)
+    except Exception as error:  # the task's code and its robot are the user's
+        raise UsageError(f"Task {task!r} cannot be built: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
 
 
 def _versions() -> str:
@@ -92,10 +134,6 @@ def _versions() -> str:
 
 
 def _devices(device: str) -> str:
-    import warp as wp
-
-    from dva.compute.warp_runtime import start_warp
-
     start_warp()
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.startswith("cuda") and not wp.is_cuda_available():
@@ -104,9 +142,7 @@ def _devices(device: str) -> str:
     return f"using {device} ({describe_device(device)}); {seen} CUDA device(s) found"
 
 
-def _make_env(task: str, device: str) -> Any:
-    from dva import envs
-
+def _make_env(task: str, device: str) -> envs.VectorEnv:
     return envs.make(task, num_envs=2, device=device, image_size=48)
 
 
@@ -118,6 +154,16 @@ def _compile(task: str, device: str) -> str:
     reward.sum().backward()
     env.close()
     return f"physics, its adjoint and camera of {task} compiled for {device}"
+
+
+def _substeps(task: str) -> str:
+    description = tasks.get(task)
+    model = load_model(description.mjcf, inertia=description.inertia)
+    needed = stable_substeps(model, description.control_dt)
+    text = f"{description.substeps} given, {needed} needed"
+    if description.substeps < needed:
+        raise RuntimeError(text)
+    return text
 
 
 def _step(task: str, device: str) -> str:
@@ -165,9 +211,6 @@ def gradient_error(task: str, steps: int = 4, num_envs: int = 2) -> float:
     Returns:
         Largest difference over the largest gradient entry, dimensionless.
     """
-    from dva import tasks
-    from dva.sim import WarpSimulator, load_model
-
     description = tasks.get(task)
     model = load_model(description.mjcf, inertia=description.inertia)
     simulator = WarpSimulator(
@@ -191,10 +234,10 @@ def gradient_error(task: str, steps: int = 4, num_envs: int = 2) -> float:
     )
 
     def loss(actions: torch.Tensor, joint_qd: torch.Tensor) -> torch.Tensor:
-        joint_q = start_q
+        state = State(start_q, joint_qd)
         for action in actions:
-            joint_q, joint_qd = simulator.step(joint_q, joint_qd, action)
-        return (torch.cat([joint_q, joint_qd], 1) * weights).sum()
+            state = simulator.step(state, action)
+        return (torch.cat([state.joint_q, state.joint_qd], 1) * weights).sum()
 
     inputs = (actions.requires_grad_(), start_qd.clone().requires_grad_())
     adjoint = torch.autograd.grad(loss(*inputs), inputs)
@@ -225,10 +268,6 @@ def _central_differences(
 
 
 def _ffmpeg() -> str:
-    import imageio_ffmpeg
-
-    from dva.runs.video import VideoWriter
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "check.mp4"
         with VideoWriter(path, fps=60) as writer:

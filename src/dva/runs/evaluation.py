@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from dva.compute.errors import UsageError, usage_errors
 from dva.envs import VectorEnv, make
 from dva.policies import Policy, RandomPolicy, ZeroPolicy
-from dva.runs.errors import UsageError, usage_errors
 from dva.runs.video import VideoWriter, tile
 from dva.spec import Observation
 

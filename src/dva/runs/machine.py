@@ -52,7 +52,7 @@ def describe_device(device: torch.device | str) -> str:
 
 
 def git_commit() -> str | None:
-    """Returns the commit of the source, "-dirty" added if changed; none outside of git."""
+    """Returns the commit of the source, "-dirty" added if changed; None outside of git."""
     folder = Path(__file__).parent
     try:
         found = subprocess.run(
@@ -77,7 +77,7 @@ def git_commit() -> str | None:
 
 
 def describe_machine(device: torch.device | str) -> dict[str, Any]:
-    """Returns what is recorded of a training session besides its configuration."""
+    """Returns what `config.yaml` keeps of a training session besides its configuration."""
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": git_commit(),

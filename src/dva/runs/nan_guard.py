@@ -1,7 +1,6 @@
 """The NaN guard: saves the state and action that made the physics non-finite, and replays them."""
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,11 @@ import safetensors
 import safetensors.torch
 import torch
 
-from dva.runs.checkpoint import write_atomically
-from dva.runs.errors import UsageError
+from dva import tasks
+from dva.compute.errors import UsageError, explain_file_errors, one_line, usage_errors
+from dva.envs.vector_env import MAX_ENTRY
+from dva.runs.files import read_json_object, write_atomically, write_json
+from dva.sim import Model, State, WarpSimulator, load_model
 
 __all__ = ["Replay", "dump_nonfinite", "replay", "watch_nonfinite"]
 
@@ -56,13 +58,16 @@ def dump_nonfinite(
 
     Returns:
         The safetensors file; the JSON file lies beside it.
+
+    Raises:
+        FileError: the files cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with explain_file_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.safetensors"
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     write_atomically(path, lambda temporary: safetensors.torch.save_file(tensors, temporary))
-    text = json.dumps(info, indent=2) + "\n"
-    write_atomically(path.with_suffix(".json"), lambda temporary: temporary.write_text(text))
+    write_json(path.with_suffix(".json"), info)
     return path
 
 
@@ -81,23 +86,10 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
     """Steps a dumped state with ever more substeps until it goes non-finite.
 
     Raises:
-        UsageError: the file is missing or not a dump.
+        UsageError: the file is missing, damaged, or not a dump; the text is one line.
     """
-    from dva import tasks
-    from dva.sim import WarpSimulator, load_model
-
     path = Path(path)
-    try:
-        state = safetensors.torch.load_file(path)
-        info = json.loads(path.with_suffix(".json").read_text())
-        joint_q, joint_qd, action = (state[key] for key in ("joint_q", "joint_qd", "action"))
-        task = tasks.get(info["task"])
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise UsageError(
-            f"{path} is not a state saved by --nan-guard ({error!r}). Give the .safetensors file "
-            "from a run's nan/ folder; its .json file must lie beside it."
-        ) from error
-    model = load_model(task.mjcf, inertia=task.inertia)
+    name, task, model, (joint_q, joint_qd, action) = _read(path)
 
     def step(substeps: int) -> tuple[torch.Tensor, torch.Tensor]:
         simulator = WarpSimulator(
@@ -109,16 +101,56 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
             mass_matrix_interval=min(task.mass_matrix_interval, substeps),
         )
         with torch.no_grad():
-            q, qd = simulator.step(joint_q.to(device), joint_qd.to(device), action.to(device))
-        return q.cpu(), qd.cpu()
+            before = State(joint_q.to(device), joint_qd.to(device))
+            after = simulator.step(before, action.to(device))
+        return after.joint_q.cpu(), after.joint_qd.cpu()
 
     lines = _describe(joint_q, joint_qd, action, step, task.substeps)
-    return Replay(task=info["task"], substeps=task.substeps, lines=tuple(lines))
+    return Replay(task=name, substeps=task.substeps, lines=tuple(lines))
+
+
+def _read(path: Path) -> tuple[str, tasks.Task, Model, list[torch.Tensor]]:
+    """Reads a dump: the task's name, the task, its robot, and joint_q, joint_qd and action."""
+    fix = (
+        "Give the .safetensors file from a run's nan/ folder; its .json file must lie beside it, "
+        "and its task must be the one that was trained."
+    )
+
+    def refuse(fault: object) -> UsageError:
+        return UsageError(f"{path} is not a state saved by --nan-guard: {one_line(fault)}. {fix}")
+
+    try:
+        info = read_json_object(path.with_suffix(".json"))
+        name = info.get("task")
+        if not isinstance(name, str):
+            raise refuse(f'"task" in its .json file is {name!r:.40}, not the name of a task')
+        task = tasks.get(name)
+        state = safetensors.torch.load(path.read_bytes())
+    except OSError as error:
+        raise refuse(error.strerror or error) from error
+    except (ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+        raise refuse(error) from error
+    with usage_errors():
+        model = load_model(task.mjcf, inertia=task.inertia)
+    widths = {
+        "joint_q": model.num_coords, "joint_qd": model.num_dofs, "action": model.num_actions
+    }  # fmt: skip
+    if state.keys() != widths.keys():
+        raise refuse(f"it holds {sorted(state)}, expected {sorted(widths)}")
+    count = len(state["joint_q"]) if state["joint_q"].ndim else 0
+    for key, width in widths.items():
+        value = state[key]
+        if value.dtype != torch.float32:
+            raise refuse(f"{key} is {value.dtype}, expected torch.float32")
+        if count < 1 or tuple(value.shape) != (count, width):
+            raise refuse(
+                f"{key} has shape {tuple(value.shape)}, expected (n, {width}) for {task.name}, n "
+                "from 1 on and the same for all"
+            )
+    return name, task, model, [state[key] for key in widths]
 
 
 def _bad(values: torch.Tensor) -> torch.Tensor:
-    from dva.envs.vector_env import MAX_ENTRY
-
     return ~(values.abs() <= MAX_ENTRY)  # catches NaN as well
 
 

@@ -6,12 +6,12 @@ import torch
 
 from dva import learning
 from dva.compute.device import resolve_device
+from dva.compute.errors import UsageError, one_line, usage_errors
 from dva.envs import VectorEnv
 from dva.learning.state import strip_prefix
 from dva.policies import SavedPolicy
 from dva.runs.build import build_env, threads_of
-from dva.runs.checkpoint import load_checkpoint
-from dva.runs.errors import UsageError, usage_errors
+from dva.runs.checkpoint import check_layout, load_checkpoint
 from dva.runs.evaluation import Evaluation, evaluate
 from dva.runs.run import Run
 
@@ -49,12 +49,14 @@ def load_policy(
         where = resolve_device(device or run.config.run.device)
     try:
         policy = entry.policy.rebuild(found.info[POLICY], where, threads)
-        policy.load_state_dict(strip_prefix(POLICY, found.tensors))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        text = " ".join(str(error).split())
         raise UsageError(
-            f"Checkpoint {found.path} does not hold the policy that it describes ({text})."
+            f"{found.path.with_suffix('.json')} does not describe a policy of {run.config.algo}: "
+            f"{one_line(error)}."
         ) from error
+    tensors = strip_prefix(POLICY, found.tensors)
+    check_layout(found.path, tensors, policy.state_dict())
+    policy.load_state_dict(tensors)
     return policy
 
 

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dva.compute.errors import UsageError
 from dva.runs.config import TrainConfig, config_to_dict
-from dva.runs.errors import UsageError
 
 __all__ = ["continued_config", "require_continuable"]
 

@@ -1,6 +1,7 @@
 """A run on disk: where everything lies, and the rule that no run overwrites another's files."""
 
 import difflib
+import errno
 import fcntl
 import time
 from collections.abc import Iterator
@@ -10,13 +11,15 @@ from typing import Any
 
 import yaml
 
-from dva.runs.checkpoint import write_atomically
+from dva.compute.errors import FileError, UsageError, explain_file_errors, one_line
 from dva.runs.config import FORMAT, TrainConfig, config_from_dict, config_to_dict
-from dva.runs.errors import UsageError
+from dva.runs.files import is_temporary, write_atomically
 from dva.runs.metrics import read_metrics
 
 __all__ = ["Run"]
 
+CONFIG = "config.yaml"
+LOCK = ".lock"
 HEADER = "# Configuration of a dva run; `dva train --resume FOLDER` reads it. Do not edit.\n"
 
 
@@ -42,19 +45,25 @@ class Run:
         Raises:
             UsageError: there is something in that folder already, or the path is a file.
         """
-        if config.run.run_dir is not None:
-            cls.require_free(config.run.run_dir)
-            path = Path(config.run.run_dir)
+        chosen = config.run.run_dir
+        cls.require_free(chosen)
+        path = cls._new_folder(config) if chosen is None else Path(chosen)
+        with explain_file_errors(path):
             path.mkdir(parents=True, exist_ok=True)
-        else:
-            path = cls._new_folder(config)
         run = cls(path, config, [])
-        run.write_config()
+        with run.locked():
+            cls.require_free(path)  # another process may have been faster
+            for entry in path.iterdir():
+                if is_temporary(entry, CONFIG):  # of a process that was killed here
+                    entry.unlink(missing_ok=True)
+            run.write_config()
         return run
 
     @staticmethod
     def require_free(path: Path | None) -> None:
-        """Makes sure that a new run may be written to `path` (none: a folder of its own).
+        """Makes sure that a new run may be written to `path` (None: a folder of its own).
+
+        A folder that holds nothing but what `create` leaves behind when it is killed is free.
 
         Raises:
             UsageError: there is a run or something else in it already, or it is a file.
@@ -62,14 +71,16 @@ class Run:
         if path is None:
             return
         path = Path(path)
-        if (path / "config.yaml").exists() or (path / "metrics.jsonl").exists():
+        if (path / CONFIG).exists():
             raise UsageError(
                 f"There is a run in {path} already. Continue it with --resume {path}, or give "
                 "another --run-dir."
             )
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file. Give a folder as --run-dir.")
-        if path.exists() and any(path.iterdir()):
+        with explain_file_errors(path, "read"):
+            entries = list(path.iterdir()) if path.exists() else []
+        if any(entry.name != LOCK and not is_temporary(entry, CONFIG) for entry in entries):
             raise UsageError(f"{path} is not empty. Give a new folder as --run-dir.")
 
     @staticmethod
@@ -79,9 +90,12 @@ class Run:
         for attempt in range(1, 1000):
             path = Path("runs") / (name if attempt == 1 else f"{name}-{attempt}")
             try:
-                path.mkdir(parents=True)
-            except FileExistsError:  # another run started within the same second
-                continue
+                with explain_file_errors(path):
+                    path.mkdir(parents=True)
+            except FileError as error:
+                if error.errno == errno.EEXIST and path.is_dir():
+                    continue  # another run started within the same second
+                raise
             return path
         raise UsageError(f"runs/{name} and its successors exist. Give a --run-dir.")
 
@@ -93,20 +107,29 @@ class Run:
             UsageError: there is no run in that folder; the text names the closest match.
         """
         path = Path(path)
-        if not (path / "config.yaml").is_file():
+        file = path / CONFIG
+        if not file.is_file():
             raise UsageError(_describe_missing(path))
+        with explain_file_errors(file, "read"):
+            content = file.read_bytes()
         try:
-            stored = yaml.safe_load((path / "config.yaml").read_text())
-        except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-            text = " ".join(str(error).split())
-            raise UsageError(f"{path / 'config.yaml'} cannot be read: {text}.") from error
-        try:
-            return cls(path, *_read_stored(stored))
+            return cls(path, *_read_stored(yaml.safe_load(content.decode("utf-8"))))
         except UsageError as error:
-            raise UsageError(f"{path / 'config.yaml'}: {error}") from error
+            raise UsageError(f"{file}: {error}") from error
+        except (yaml.YAMLError, ValueError) as error:
+            raise UsageError(
+                f"{file} cannot be read: {type(error).__name__}: {one_line(error)}. Put back the "
+                "file that training wrote."
+            ) from error
+        except RecursionError:
+            raise UsageError(f"{file} cannot be read: it is nested too deeply.") from None
 
     def write_config(self, session: dict[str, Any] | None = None) -> None:
-        """Writes `config.yaml`; `session` (see `describe_machine`) is added to its sessions."""
+        """Writes `config.yaml`; `session` (see `describe_machine`) is added to its sessions.
+
+        Raises:
+            FileError: it cannot be written; the former one is whole.
+        """
         if session is not None:
             self._sessions.append(session)
         stored = {
@@ -115,7 +138,9 @@ class Run:
             "sessions": self._sessions,
         }
         text = HEADER + yaml.safe_dump(stored, sort_keys=False)
-        write_atomically(self.path / "config.yaml", lambda temporary: temporary.write_text(text))
+        write_atomically(
+            self.path / CONFIG, lambda temporary: temporary.write_text(text, encoding="utf-8")
+        )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -124,7 +149,9 @@ class Run:
         Raises:
             UsageError: another process is training in it.
         """
-        with (self.path / ".lock").open("w") as file:
+        with explain_file_errors(self.path / LOCK):
+            file = (self.path / LOCK).open("w")
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 
+from dva.compute.errors import UsageError
 from dva.envs import VectorEnv
 from dva.learning import Algorithm
-from dva.learning.state import add_prefix
+from dva.learning.state import add_prefix, strip_prefix
 from dva.runs.build import build_env
-from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint, write_atomically
+from dva.runs.checkpoint import check_layout, load_checkpoint, read_pointer, save_checkpoint
 from dva.runs.curve import draw_curve
-from dva.runs.errors import UsageError
 from dva.runs.evaluation import EVALUATION_SEED, evaluate, film
+from dva.runs.extras import dispensable
+from dva.runs.files import write_atomically
 from dva.runs.health import LearningWatch
 from dva.runs.interrupt import Interrupt
 from dva.runs.intervals import CheckpointClock, VideoClock
@@ -62,8 +64,10 @@ class Session:
     ) -> None:
         self.run, self.env, self.algorithm, self.threads = run, env, algorithm, threads
         self.config = run.config
-        self.say, self.show, self.started = say, show, started
+        self.started = started
         self.interrupt = Interrupt()
+        self.say = self.interrupt.guarded(say)
+        self.show = self.interrupt.guarded(lambda shown: show(*shown))
         self.watch = LearningWatch(self.config.env.task)
         self.iteration = 0
         self.earlier_seconds = 0.0
@@ -89,15 +93,9 @@ class Session:
             self.say("No checkpoint was saved yet: starting anew")
             return
         checkpoint = load_checkpoint(self.run.checkpoints, "latest")
-        tensors = dict(checkpoint.tensors)
-        torch.set_rng_state(tensors.pop(RNG))
-        self.algorithm.load_state_dict(
-            {
-                name.removeprefix(f"{ALGORITHM}."): value
-                for name, value in tensors.items()
-                if name.startswith(f"{ALGORITHM}.")
-            }
-        )
+        check_layout(checkpoint.path, checkpoint.tensors, self._tensors())
+        torch.set_rng_state(checkpoint.tensors[RNG])
+        self.algorithm.load_state_dict(strip_prefix(ALGORITHM, checkpoint.tensors))
         if self.algorithm.large_state is not None:
             self.algorithm.large_state.load(
                 self.run.path / LARGE_STATE, checkpoint.info[LARGE_STATE]
@@ -131,7 +129,8 @@ class Session:
         evaluation = None
         if reason != "interrupted" and self.config.run.evaluation_episodes:
             evaluation = self._evaluate()
-        self._draw()
+        with dispensable("The curve", self.say):
+            self._draw()
         return evaluation
 
     def _require_work(self, planned_before: int) -> None:
@@ -176,7 +175,7 @@ class Session:
                     "peak_memory_mb": peak_memory_mb(self.device),
                 }
             )
-            self.show(row, None if early else self._seconds_left(pace))
+            self.show((row, None if early else self._seconds_left(pace)))
             self._dump_nonfinite()
             self.watch.look(metrics, steps)
             if self.watch.warning:
@@ -190,7 +189,8 @@ class Session:
                 writer.flush()
                 self._save(row)
             if self.videos.due(before, algorithm.env_steps, self._wall_time()):
-                self._film()
+                with dispensable("The video", self.say):
+                    self._film()
         writer.flush()
         self._save(row)
         return reason
@@ -232,14 +232,18 @@ class Session:
             POLICY: policy.description(),
             LARGE_STATE: None if large is None else large.save(self.run.path / LARGE_STATE),
         }
-        tensors = {
-            **add_prefix(POLICY, policy.state_dict()),
+        pointers = ("latest", "best") if better else ("latest",)
+        with self.interrupt.deferred():
+            save_checkpoint(self.run.checkpoints, self._tensors(), info, pointers)
+        self.checkpoints.restart()
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Names all that a checkpoint holds."""
+        return {
+            **add_prefix(POLICY, self.algorithm.policy.state_dict()),
             **add_prefix(ALGORITHM, self.algorithm.state_dict()),
             RNG: torch.get_rng_state(),
         }
-        pointers = ("latest", "best") if better else ("latest",)
-        save_checkpoint(self.run.checkpoints, tensors, info, pointers)
-        self.checkpoints.restart()
 
     def _film(self) -> None:
         """Films the deterministic policy; training's randomness is left as it was."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from dva.runs.build import build_algorithm, build_env, threads_of
+from dva.compute.errors import UsageError
+from dva.runs.build import build_algorithm, build_env, memory_errors, threads_of
 from dva.runs.config import TrainConfig
-from dva.runs.errors import UsageError
 from dva.runs.resume import continued_config, require_continuable
 from dva.runs.run import Run
 from dva.runs.session import Session
@@ -101,7 +101,7 @@ def train(
         report(Update(None, row, config.run.last_step, seconds_left))
 
     torch.manual_seed(config.run.seed)
-    with threads_of(config) as threads:
+    with memory_errors(config), threads_of(config) as threads:
         # Built before the folder is made: what cannot be built leaves no empty run behind.
         say("Building the environment (the first time compiles kernels)")
         env = build_env(config, threads=threads)

@@ -1,18 +1,23 @@
 """Videos: H.264 MP4 files that every browser and player opens."""
 
+import contextlib
+import subprocess
+import tempfile
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
+import imageio_ffmpeg
 import numpy as np
 import torch
 
-from dva.runs.errors import UsageError
+from dva.compute.errors import FileError, UsageError, explain_file_errors, one_line
 
 __all__ = ["VideoWriter", "tile"]
 
 
 GAP = 2
-"""Pixels between tiles: floors would run into one another."""
+"""Pixels between tiles: floors would otherwise run into one another."""
 
 
 def tile(images: torch.Tensor) -> torch.Tensor:
@@ -38,6 +43,7 @@ class VideoWriter:
 
     Raises:
         UsageError: the name does not end in .mp4.
+        FileError: the file cannot be written, in `add` or at the end; nothing of it is left.
     """
 
     def __init__(self, path: str | Path, fps: float) -> None:
@@ -46,33 +52,49 @@ class VideoWriter:
             raise UsageError(f"Video file {str(path)!r} must end in .mp4.")
         self.fps = fps
         self._partial = self.path.with_name(f".{self.path.stem}.partial.mp4")
-        self._process = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._messages = tempfile.TemporaryFile()
+        """What ffmpeg says; a pipe would have to be read while frames are written."""
 
     def add(self, frame: torch.Tensor) -> None:
         """Appends one frame, uint8 (3, H, W); all frames have one size."""
         array = np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy())
         if self._process is None:
-            self._process = self._open(array.shape[1], array.shape[0])
-        self._process.send(array)
+            self._process = self._start(array.shape[1], array.shape[0])
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(array.data)
+        except OSError as error:  # ffmpeg has ended
+            raise self._fault() from error
 
-    def _open(self, width: int, height: int):
-        import imageio_ffmpeg
-
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        process = imageio_ffmpeg.write_frames(
-            str(self._partial),
-            (width, height),
-            pix_fmt_in="rgb24",
-            pix_fmt_out="yuv420p",
-            fps=self.fps,  # type: ignore[arg-type]  # ffmpeg takes fractions as well
-            codec="libx264",
-            quality=7,
-            macro_block_size=2,  # yuv420p needs even sides
-            ffmpeg_log_level="error",
-            output_params=["-movflags", "+faststart"],  # plays in a browser while it loads
+    def _start(self, width: int, height: int) -> subprocess.Popen[bytes]:
+        with explain_file_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._partial.touch()  # says what is wrong before ffmpeg does, and better
+        rate = Fraction(self.fps).limit_denominator()
+        raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {rate} -i -"
+        # yuv420p needs even sides; with its index in front, a file plays while it loads.
+        coded = "-an -vf scale=ceil(iw/2)*2:ceil(ih/2)*2 -vcodec libx264 -pix_fmt yuv420p -crf 15"
+        command = [
+            imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *raw.split(), *coded.split(),
+            "-movflags", "+faststart", str(self._partial.absolute()),
+        ]  # fmt: skip
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._messages,
+            process_group=0,  # Ctrl-C is for training, which decides what becomes of the video
         )
-        process.send(None)
-        return process
+
+    def _fault(self) -> FileError:
+        """Returns an error with ffmpeg's own words."""
+        self._messages.seek(0)
+        text = one_line(self._messages.read().decode(errors="replace")) or "ffmpeg has ended"
+        return FileError(
+            f"{self.path} cannot be written: {text[-300:]}. Check the free space and the folder, "
+            "or write elsewhere."
+        )
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -83,9 +105,26 @@ class VideoWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._process is not None:
-            self._process.close()
-            if kind is None:
+        try:
+            if self._process is not None:
+                self._finish(self._process, complete=kind is None)
+        finally:
+            self._messages.close()
+            with contextlib.suppress(OSError):  # it may never have been made
+                self._partial.unlink()
+
+    def _finish(self, process: subprocess.Popen[bytes], complete: bool) -> None:
+        assert process.stdin is not None
+        try:
+            process.stdin.close()
+        except OSError:  # its status tells
+            pass
+        finally:
+            if not complete:
+                process.kill()
+            status = process.wait()
+        if complete and status != 0:
+            raise self._fault()
+        if complete:
+            with explain_file_errors(self.path):
                 self._partial.replace(self.path)
-            else:
-                self._partial.unlink(missing_ok=True)

@@ -20,9 +20,9 @@ from dva.compute.warp_runtime import start_warp
 from dva.sensors.caster.renderer import CasterRenderer
 from dva.sensors.mujoco.renderer import MujocoRenderer
 from dva.sensors.rendering import Renderer, Setup
-from dva.sensors.scene import Scene, View, compose_scene
+from dva.sensors.scene import Scene, View, compile_scene
 from dva.sensors.shapes import unsupported_geoms
-from dva.sim import Model
+from dva.sim import Skeleton
 
 __all__ = ["OUTPUTS", "RENDERERS", "Camera", "RendererName"]
 
@@ -41,7 +41,7 @@ class Camera:
     bit, whatever the environment's index, the number of environments or the number of threads.
 
     Args:
-        model: the robot; its MJCF file is rendered.
+        model: the robot, of which a `Skeleton` is enough; its MJCF file is rendered.
         view: where the camera stands.
         scene: what surrounds the robot.
         num_envs: number of environments N.
@@ -61,7 +61,7 @@ class Camera:
 
     def __init__(
         self,
-        model: Model,
+        model: Skeleton,
         view: View,
         scene: Scene,
         num_envs: int,
@@ -91,7 +91,7 @@ class Camera:
             model,
             view,
             scene,
-            compose_scene(model.path, view, scene).compile(),
+            compile_scene(model.path, view, scene),
             self.image_size,
             self.outputs,
             samples,

@@ -10,7 +10,7 @@ import mujoco
 import torch
 
 from dva.sensors.scene import Scene, View
-from dva.sim import Model
+from dva.sim import Skeleton
 
 __all__ = ["Renderer", "Setup"]
 
@@ -19,7 +19,7 @@ __all__ = ["Renderer", "Setup"]
 class Setup:
     """What a camera renders."""
 
-    model: Model
+    model: Skeleton
     view: View
     scene: Scene
     mj_model: mujoco.MjModel

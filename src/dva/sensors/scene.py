@@ -10,6 +10,8 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from dva.sim.mjcf.compiling import compile_spec, mujoco_warnings, read_spec
+
 CAMERA = "dva_camera"
 FLOOR = "dva_floor"
 WALL = "dva_wall"
@@ -145,9 +147,9 @@ def compose_scene(mjcf_path: str | Path, view: View, scene: Scene) -> mujoco.MjS
     camera stands where it is when the robot is in the file's reference pose; `Camera` moves it.
 
     Raises:
-        ValueError: the file has no body named `view.mount`.
+        ValueError: MuJoCo cannot read the file, or it has no body named `view.mount`.
     """
-    spec = mujoco.MjSpec.from_file(str(mjcf_path))
+    spec = read_spec(mjcf_path)
     bodies = [body.name for body in spec.bodies if body.name != "world"]
     if view.mount is not None and view.mount not in bodies:
         raise ValueError(
@@ -160,9 +162,10 @@ def compose_scene(mjcf_path: str | Path, view: View, scene: Scene) -> mujoco.MjS
     _add_light(spec, scene)
     mount_position = np.zeros(3)
     if view.mount is not None:
-        mj_model = spec.compile()
+        mj_model = compile_spec(spec, mjcf_path)
         mj_data = mujoco.MjData(mj_model)
-        mujoco.mj_kinematics(mj_model, mj_data)
+        with mujoco_warnings(mjcf_path):
+            mujoco.mj_kinematics(mj_model, mj_data)
         mount_position = mj_data.body(view.mount).xpos
     quaternion = np.zeros(4)
     mujoco.mju_mat2Quat(quaternion, view.rotation.flatten())
@@ -173,6 +176,11 @@ def compose_scene(mjcf_path: str | Path, view: View, scene: Scene) -> mujoco.MjS
         fovy=view.fovy,
     )
     return spec
+
+
+def compile_scene(mjcf_path: str | Path, view: View, scene: Scene) -> mujoco.MjModel:
+    """Compiles what `compose_scene` puts together; errors as of that."""
+    return compile_spec(compose_scene(mjcf_path, view, scene), mjcf_path)
 
 
 def _add_surfaces(spec: mujoco.MjSpec, scene: Scene) -> None:

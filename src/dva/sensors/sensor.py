@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import torch
 
 from dva.sensors.scene import Scene, View
-from dva.sim import Model, State
+from dva.sim import Skeleton, State
 from dva.spec import Entry
 
 __all__ = ["CAMERA_KINDS", "CameraKind", "Sensor", "SensorMaker", "SensorRequest"]
@@ -19,7 +19,7 @@ CAMERA_KINDS: tuple[CameraKind, ...] = ("hard", "differentiable")
 class Sensor(Protocol):
     """Reads one named tensor off the physics state, once a control step.
 
-    `tests/examples/heading_compass.py` is one, in one file.
+    `examples/heading_compass.py` is one, in one file.
     """
 
     @property
@@ -49,7 +49,7 @@ class Sensor(Protocol):
 class SensorRequest:
     """What an environment offers to the sensors that it asks for."""
 
-    model: Model
+    model: Skeleton
     """The robot, as the simulator imported it."""
     num_envs: int
     device: torch.device

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from dva.sensors.scene import FLOOR, WALL
-from dva.sim import Model
+from dva.sim import Skeleton
 
 __all__ = ["VISIBLE_GROUPS", "Shapes", "read_shapes", "unsupported_geoms"]
 
@@ -60,7 +60,7 @@ class Shapes:
         )
 
 
-def read_shapes(mj_model: mujoco.MjModel, model: Model) -> Shapes:
+def read_shapes(mj_model: mujoco.MjModel, model: Skeleton) -> Shapes:
     """Reads the visible geoms of a composed scene, but for its floor and wall.
 
     Raises:

@@ -4,22 +4,22 @@ from typing import overload
 
 import torch
 
-from dva.sim.model import FREE, Model
+from dva.sim.model import FREE, Skeleton
 from dva.sim.quaternions import rotate
 
 __all__ = ["to_mujoco"]
 
 
 @overload
-def to_mujoco(model: Model, joint_q: torch.Tensor) -> torch.Tensor: ...
+def to_mujoco(model: Skeleton, joint_q: torch.Tensor) -> torch.Tensor: ...
 @overload
 def to_mujoco(
-    model: Model, joint_q: torch.Tensor, joint_qd: torch.Tensor
+    model: Skeleton, joint_q: torch.Tensor, joint_qd: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
 def to_mujoco(
-    model: Model, joint_q: torch.Tensor, joint_qd: torch.Tensor | None = None
+    model: Skeleton, joint_q: torch.Tensor, joint_qd: torch.Tensor | None = None
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """Converts coordinates, and velocities if given, to MuJoCo's.
 

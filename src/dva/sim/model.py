@@ -5,27 +5,27 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["FREE", "PRISMATIC", "REVOLUTE", "Model"]
+__all__ = ["FREE", "PRISMATIC", "REVOLUTE", "Model", "Skeleton"]
 
 PRISMATIC, REVOLUTE, FREE = 0, 1, 2
 
 
 @dataclass(frozen=True)
-class Model:
-    """An articulated system of L links, nq coordinates, nd dofs, A actions and C contact points.
+class Skeleton:
+    """The kinematics and masses of a robot of L links, nq coordinates, nd dofs and A actions.
+
+    This is what robots of all simulators share, and all that cameras and tasks need.
 
     A link is one joint together with the mass that moves behind it. A body with several joints is
     a chain of links of which only the last has mass; bodies without a joint are merged into the
     link that carries them. Links are in depth-first order, so parents precede children.
 
     Units are SI and radians, the world is z up, quaternions are (x, y, z, w). All arrays are
-    float64 (indices int32) and belong to the model: do not write to them.
+    float64 (indices int32) and belong to the skeleton: do not write to them.
     """
 
     path: Path
-    """MJCF file that the model was read from."""
-    gravity: np.ndarray
-    """(3,) m/s^2."""
+    """MJCF file that the robot was read from."""
 
     link_joint: np.ndarray
     """(L,) joint type: `PRISMATIC`, `REVOLUTE` or `FREE`."""
@@ -45,36 +45,8 @@ class Model:
     """(L, 3) centre of mass in the link frame."""
     link_inertia: np.ndarray
     """(L, 3, 3) inertia about the centre of mass, in the axes of the link frame, kg m^2."""
-
     dof_link: np.ndarray
     """(nd,) link of the dof."""
-    dof_armature: np.ndarray
-    """(nd,) rotor inertia, added to the diagonal of the mass matrix."""
-    dof_stiffness: np.ndarray
-    """(nd,) spring toward `dof_target`."""
-    dof_damping: np.ndarray
-    """(nd,) passive damping."""
-    dof_target: np.ndarray
-    """(nd,) rest coordinate of the spring."""
-    dof_limit: np.ndarray
-    """(nd, 2) lower and upper limit; infinite where there is none."""
-    dof_limit_stiffness: np.ndarray
-    """(nd,) spring beyond a limit."""
-    dof_limit_damping: np.ndarray
-    """(nd,) damping of the limit model; acts inside the limits too."""
-    dof_action: np.ndarray
-    """(nd,) index of the action that drives the dof, or -1."""
-    dof_gear: np.ndarray
-    """(nd,) generalized force at action 1, N or N m."""
-
-    contact_link: np.ndarray
-    """(C,) link of the contact point."""
-    contact_point: np.ndarray
-    """(C, 3) point in the link frame."""
-    contact_radius: np.ndarray
-    """(C,) radius of the sphere around the point, m."""
-    contact_material: np.ndarray
-    """(C, 4) stiffness ke, damping kd, friction slope kf, friction coefficient mu."""
 
     joint_names: tuple[str, ...]
     """One name per link, as in the MJCF."""
@@ -109,11 +81,6 @@ class Model:
         """Number of actions A."""
         return len(self.action_names)
 
-    @property
-    def num_contacts(self) -> int:
-        """Number of contact points C."""
-        return len(self.contact_link)
-
     def dof_pairs(self) -> np.ndarray:
         """Lists the structurally nonzero entries of the mass matrix's upper triangle.
 
@@ -127,3 +94,44 @@ class Model:
                 pairs += [(i, j) for i in np.flatnonzero(self.dof_link == ancestor) if i <= j]
                 ancestor = int(self.link_parent[ancestor])
         return np.array(sorted(pairs), dtype=np.int32).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class Model(Skeleton):
+    """A skeleton with the forces that our own simulator applies, and C contact points."""
+
+    gravity: np.ndarray
+    """(3,) m/s^2."""
+
+    dof_armature: np.ndarray
+    """(nd,) rotor inertia, added to the diagonal of the mass matrix."""
+    dof_stiffness: np.ndarray
+    """(nd,) spring toward `dof_target`."""
+    dof_damping: np.ndarray
+    """(nd,) passive damping."""
+    dof_target: np.ndarray
+    """(nd,) rest coordinate of the spring."""
+    dof_limit: np.ndarray
+    """(nd, 2) lower and upper limit; infinite where there is none."""
+    dof_limit_stiffness: np.ndarray
+    """(nd,) spring beyond a limit."""
+    dof_limit_damping: np.ndarray
+    """(nd,) damping of the limit model; acts inside the limits too."""
+    dof_action: np.ndarray
+    """(nd,) index of the action that drives the dof, or -1."""
+    dof_gear: np.ndarray
+    """(nd,) generalized force at action 1, N or N m."""
+
+    contact_link: np.ndarray
+    """(C,) link of the contact point."""
+    contact_point: np.ndarray
+    """(C, 3) point in the link frame."""
+    contact_radius: np.ndarray
+    """(C,) radius of the sphere around the point, m."""
+    contact_material: np.ndarray
+    """(C, 4) stiffness ke, damping kd, friction slope kf, friction coefficient mu."""
+
+    @property
+    def num_contacts(self) -> int:
+        """Number of contact points C."""
+        return len(self.contact_link)

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from dva.sim.model import Model
+from dva.sim.model import Skeleton
 from dva.sim.state import State
 
 __all__ = ["Simulator", "SimulatorFactory", "SimulatorRequest", "StateStorage"]
@@ -18,11 +18,11 @@ StateStorage = Literal["full", "recompute"]
 class Simulator(Protocol):
     """Advances N copies of one robot. What it can do, it declares: nobody probes it.
 
-    `tests/contracts/test_simulator.py` shows a stranger's simulator that satisfies it.
+    `examples/mujoco_simulator.py` is one, in one file.
     """
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Skeleton:
         """The robot, as this simulator imported it."""
         ...
 

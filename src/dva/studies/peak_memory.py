@@ -26,8 +26,8 @@ import torch
 
 from dva import tasks
 from dva.compute.device import resolve_device
-from dva.runs import UsageError, default_config
-from dva.runs.errors import usage_errors
+from dva.compute.errors import UsageError, usage_errors
+from dva.runs import default_config
 from dva.studies.report import Report, StudyConfig, add_row, new_figure, silent
 from dva.studies.routes import LABELS, ROUTES, Route, draw_bars, open_route
 from dva.tasks import Task

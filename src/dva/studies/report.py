@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dva.compute.device import resolve_device
-from dva.runs.checkpoint import write_atomically
-from dva.runs.errors import usage_errors
+from dva.compute.errors import usage_errors
+from dva.runs.files import write_atomically
 from dva.runs.machine import describe_machine
 
 __all__ = ["Report", "StudyConfig", "add_row", "new_figure", "save", "silent"]

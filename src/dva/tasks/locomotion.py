@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from dva.sim import Model, load_model
+from dva.sim import Skeleton, read_skeleton
 from dva.sim.quaternions import multiply, rotate
 from dva.tasks.task import Task, constant, uniform
 
@@ -120,8 +120,9 @@ class Locomotion(Task):
 
 
 @cache
-def _robot(path: Path) -> Model:
-    return load_model(path)
+def _robot(path: Path) -> Skeleton:
+    """Reads what starts and observations need; the full import is the simulator's."""
+    return read_skeleton(path)
 
 
 def _small_rotation(

@@ -4,6 +4,7 @@ A task is a frozen dataclass without state: four functions of generalized coordi
 of numbers. The vector environment owns everything that changes.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cache
@@ -32,7 +33,8 @@ class Task(ABC):
     description: str = ""
     """One line for lists."""
     robot: str = ""
-    """A robot of `dva.robots`, or the path of an MJCF file (ending in .xml)."""
+    """A robot of `dva.robots`, or the path of an MJCF file (ending in .xml); a relative path starts
+    from the file that defines the task's class, or else from the working folder."""
     inertia: str = "physical"
     """The robot's inertia tensors: "physical", from its MJCF, or "published", from the file
     `<robot>.inertia.json` beside it (the tasks of the paper use these)."""
@@ -63,13 +65,10 @@ class Task(ABC):
         """
         if not self.robot.endswith(".xml"):
             return robots.mjcf_path(self.robot)
-        path = Path(self.robot)
-        if not path.is_file():
-            raise ValueError(
-                f"Task {self.name!r}: there is no robot file {self.robot!r}. Give the path of an "
-                f"existing MJCF file or one of the robots {', '.join(robots.robot_names())}."
-            )
-        return path
+        try:
+            return robots.find_mjcf(self.robot, _folders(type(self)))
+        except ValueError as error:
+            raise ValueError(f"Task {self.name!r}: {error}") from error
 
     @abstractmethod
     def start(
@@ -128,6 +127,14 @@ class Task(ABC):
             bool (N,). A task that does not override this never terminates.
         """
         return torch.zeros(len(joint_q), dtype=torch.bool, device=joint_q.device)
+
+
+def _folders(kind: type[Task]) -> list[Path]:
+    """Lists the folders of the user's files that define a task's class and its base classes."""
+    modules = [base.__module__ for base in kind.__mro__ if issubclass(base, Task)]
+    own = [name for name in modules if name.partition(".")[0] != "dva"]
+    files = [getattr(sys.modules.get(name), "__file__", None) for name in own]
+    return [Path(file).absolute().parent for file in files if file]
 
 
 def uniform(

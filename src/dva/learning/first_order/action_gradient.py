@@ -23,7 +23,7 @@ __all__ = [
 class ActionGradient(Protocol):
     """Estimates dL/da of a rollout along its fixed actions: no images and no policy take part.
 
-    `tests/examples/perturbed_actions.py` is one, in one file: it steps copies of the physics.
+    `examples/perturbed_actions.py` is one, in one file: it steps copies of the physics.
     """
 
     @property

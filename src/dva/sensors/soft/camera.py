@@ -25,11 +25,11 @@ from dva.compute.warp_runtime import start_warp
 from dva.sensors.caster.intersections import BOX, CYLINDER
 from dva.sensors.caster.renderer import light_arguments, pixel_rays
 from dva.sensors.rendering import Setup
-from dva.sensors.scene import CAMERA, Scene, View, compose_scene
+from dva.sensors.scene import CAMERA, Scene, View, compile_scene
 from dva.sensors.soft import layers as soft_layers
 from dva.sensors.soft.kernels import pull_back, soft_cast, soft_cast_adjoint
 from dva.sensors.stage import Stage, launch
-from dva.sim import Model
+from dva.sim import Skeleton
 
 __all__ = ["DifferentiableCamera"]
 
@@ -43,7 +43,7 @@ class DifferentiableCamera:
     Nothing but the joint positions is kept for the backward pass, which draws the picture again.
 
     Args:
-        model: the robot; its MJCF file is rendered.
+        model: the robot, of which a `Skeleton` is enough; its MJCF file is rendered.
         view: where the camera stands.
         scene: what surrounds the robot.
         num_envs: number of environments N.
@@ -60,7 +60,7 @@ class DifferentiableCamera:
 
     def __init__(
         self,
-        model: Model,
+        model: Skeleton,
         view: View,
         scene: Scene,
         num_envs: int,
@@ -79,7 +79,7 @@ class DifferentiableCamera:
         shards = arguments.shards(self.num_envs, threads, self.device)
         self.threads = len(shards)
         self.model, self.view, self.scene, self.softness = model, view, scene, softness
-        mj_model = compose_scene(model.path, view, scene).compile()
+        mj_model = compile_scene(model.path, view, scene)
         setup = Setup(
             model, view, scene, mj_model, self.image_size, ("rgb",), 1, self.device, capture
         )  # fmt: skip

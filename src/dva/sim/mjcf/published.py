@@ -13,6 +13,8 @@ __all__ = ["INERTIA_CHOICES", "inertia_path", "read_inertias"]
 
 INERTIA_CHOICES = ("physical", "published")
 """Allowed values of `load_model`'s `inertia`."""
+LARGEST_INERTIA = 1e8
+"""kg m^2."""
 
 
 def inertia_path(mjcf: Path) -> Path:
@@ -34,8 +36,8 @@ def read_inertias(mjcf: Path, m: mujoco.MjModel) -> dict[int, np.ndarray]:
         body's frame [kg m^2].
 
     Raises:
-        ValueError: there is no such file, or it does not give one symmetric tensor to each body
-            with mass.
+        ValueError: there is no such file, or it does not give each body with mass one tensor that
+            is finite, symmetric and without negative principal moments.
     """
     path = inertia_path(mjcf)
     if not path.is_file():
@@ -58,9 +60,16 @@ def read_inertias(mjcf: Path, m: mujoco.MjModel) -> dict[int, np.ndarray]:
             f"{sorted(massive)}. Give each of them one tensor."
         )
     for name, tensor in tensors.items():
-        if tensor.shape != (3, 3) or not np.allclose(tensor, tensor.T, rtol=0, atol=1e-9):
+        if not _is_inertia(tensor):
             raise ValueError(
                 f"{path}: the inertia of {name!r} is {tensor.tolist()}; give a symmetric 3 x 3 "
-                "matrix in kg m^2."
+                "matrix of finite numbers in kg m^2, without negative principal moments."
             )
     return {massive[name]: tensor for name, tensor in tensors.items()}
+
+
+def _is_inertia(tensor: np.ndarray) -> bool:
+    if tensor.shape != (3, 3) or not (np.abs(tensor) < LARGEST_INERTIA).all():
+        return False
+    symmetric = np.allclose(tensor, tensor.T, rtol=0, atol=1e-9)
+    return symmetric and bool(np.linalg.eigvalsh(tensor)[0] > -1e-9)

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 import warp as wp
 
-from dva.sim.model import Model
+from dva.sim.model import Skeleton
 from dva.sim.warp.kernels import build_kernels
-from dva.sim.warp.workspace import model_arguments
+from dva.sim.warp.workspace import kinematic_arguments
 
 __all__ = ["LinkPoses"]
 
@@ -29,7 +29,7 @@ class LinkPoses:
         device: where the arrays are.
     """
 
-    def __init__(self, model: Model, num_envs: int, device: torch.device) -> None:
+    def __init__(self, model: Skeleton, num_envs: int, device: torch.device) -> None:
         warp_device = wp.device_from_torch(device)
         self._kernel = build_kernels(wp.float32).pose
         self._num_envs = num_envs
@@ -38,7 +38,7 @@ class LinkPoses:
         self.position = wp.zeros(shape, dtype=wp.vec3, device=warp_device)
         self.rotation = wp.zeros(shape, dtype=wp.quat, device=warp_device)
         self.arguments: dict[str, Any] = {
-            **model_arguments(model, wp.float32, warp_device),
+            **kinematic_arguments(model, wp.float32, warp_device),
             "k": 0,
             "origin": wp.zeros(num_envs, dtype=wp.vec3, device=warp_device),
             "q": wp.from_torch(self.joint_q),

@@ -11,6 +11,7 @@ from dva.sim.warp.workspace import StepSize
 
 __all__ = ["backward_program", "forward_program", "pose_program"]
 
+
 class _Binder:
     """Turns a kernel's name into a launch, finding its arguments by their names."""
 

@@ -1,25 +1,28 @@
 """Steps many environments at once, differentiably, from torch."""
 
-from collections.abc import Sequence
-from functools import cached_property, partial
+import os
+import warnings
+from functools import partial
 from typing import Any
 
 import torch
-import warp as wp
 from torch.autograd.function import once_differentiable
 
 from dva.compute.device import indexed_device
-from dva.compute.launches import LaunchSequence
 from dva.compute.threads import run_side_by_side, split_environments
 from dva.compute.warp_runtime import start_warp
 from dva.sim.mjcf.importer import load_model
 from dva.sim.model import Model
 from dva.sim.quaternions import multiply, rotate
 from dva.sim.simulator import SimulatorRequest, StateStorage
+from dva.sim.stability import stable_substeps
 from dva.sim.state import State
-from dva.sim.warp.kernels import build_kernels
-from dva.sim.warp.schedule import backward_program, forward_program, pose_program
-from dva.sim.warp.workspace import StepSize, Workspace, model_arguments, origin_map
+from dva.sim.warp.shard import Lease, Shard, ShardSettings
+from dva.sim.warp.workspace import (
+    StepSize,
+    origin_map,
+    workspace_bytes,
+)
 
 __all__ = ["WarpSimulator"]
 
@@ -69,7 +72,10 @@ class WarpSimulator:
                 its kernels one by one; the results are the same.
 
         Raises:
-            ValueError: a number is out of range.
+            ValueError: a number is out of range, or the robot's mass matrix is singular.
+
+        Warns:
+            UserWarning: `substeps` is below what `stable_substeps` computes.
         """
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}; at least 1 is needed.")
@@ -83,15 +89,38 @@ class WarpSimulator:
         self.device = indexed_device(device)
         start_warp()
         self.step_size = StepSize(control_dt, substeps, mass_matrix_interval or substeps)
-        self.state_storage, self.capture = state_storage, capture
+        needed = stable_substeps(model, control_dt)
+        if substeps < needed:
+            warnings.warn(
+                f"{model.path.name}: substeps is {substeps}, but {needed} are needed for a stable "
+                f"control step of {control_dt:.4g} s: raise substeps, or lower the damping, "
+                "friction slope or stiffness that asks for them.",
+                stacklevel=2,
+            )
+        self.state_storage = state_storage
+        self._require_memory()
         threads = 1 if self.device.type == "cuda" else (threads or torch.get_num_threads())
-        self._shards = [_Shard(self, envs) for envs in split_environments(num_envs, threads)]
+        settings = ShardSettings(model, self.step_size, dtype, self.device, capture)
+        self._shards = [Shard(settings, envs) for envs in split_environments(num_envs, threads)]
         self.threads = len(self._shards)
         point, directions = origin_map(model)
         self._origin_point = torch.tensor(point, dtype=dtype, device=self.device)
         self._origin_directions = torch.tensor(directions, dtype=dtype, device=self.device)
         self._body_link = torch.tensor(model.body_link, dtype=torch.long, device=self.device)
         self._body_frame = torch.tensor(model.body_frame, dtype=dtype, device=self.device)
+
+    def _require_memory(self) -> None:
+        """Refuses what cannot fit: the system ends a process that asks for more than there is."""
+        if self.device.type == "cuda":
+            return  # an allocation that fails there says so
+        needed = self.num_envs * workspace_bytes(self.model, self.step_size, self.dtype)
+        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > installed:
+            raise ValueError(
+                f"num_envs is {self.num_envs:,}; one step of {self.model.path.name} then takes "
+                f"{needed / 2**30:,.0f} GiB, and this machine has {installed / 2**30:,.0f}. Use "
+                f"fewer than {self.num_envs * installed // needed:,}."
+            )
 
     @classmethod
     def build(cls, request: SimulatorRequest) -> "WarpSimulator":
@@ -197,129 +226,6 @@ class WarpSimulator:
             )
 
 
-class _Programs:
-    """A workspace with the launch sequences that use it."""
-
-    def __init__(self, shard: "_Shard", adjoint: Workspace | None):
-        self.workspace = shard.new_workspace()
-        arrays, actions = self.workspace.arrays, shard.num_actions
-        # A robot without actions has room for one.
-        self.inputs = (
-            arrays["joint_q"], arrays["joint_qd"], arrays["action"][:, :actions], arrays["origin"]
-        )  # fmt: skip
-        self.forward = shard.plan_forward(self.workspace)
-        self.backward = shard.plan_backward(self.workspace, adjoint) if adjoint else None
-
-
-class _Lease:
-    """Holds a workspace for one step and gives it back when autograd drops the step."""
-
-    def __init__(self, pool: list[_Programs], programs: _Programs):
-        self.pool, self.programs = pool, programs
-
-    def __del__(self) -> None:
-        self.pool.append(self.programs)
-
-
-class _Shard:
-    """A contiguous part of the environments, with its own memory."""
-
-    def __init__(self, simulator: WarpSimulator, envs: slice):
-        self.envs, self.num_envs = envs, envs.stop - envs.start
-        self._simulator = simulator
-        model = simulator.model
-        self.num_actions = model.num_actions
-        real = wp.dtype_from_torch(simulator.dtype)
-        self._device = wp.device_from_torch(simulator.device)
-        self._kernels = build_kernels(real)
-        self._model = model_arguments(model, real, self._device)
-        self._h = real(simulator.step_size.control_dt / simulator.step_size.substeps)
-        self._sizes = {
-            "envs": self.num_envs,
-            "links": model.num_links,
-            "dofs": model.num_dofs,
-            "pairs": len(model.dof_pairs()),
-        }
-        self._free: list[_Programs] = []
-        self._scratch = _Programs(self, None)
-        arguments = self._model | self._scratch.workspace.arguments
-        self._poses = pose_program(
-            self._device, self._kernels, self._sizes, arguments, simulator.capture
-        )
-
-    def new_workspace(self, adjoint: bool = False) -> Workspace:
-        sim = self._simulator
-        return Workspace(sim.model, sim.step_size, self.num_envs, sim.dtype, sim.device, adjoint)
-
-    def plan_forward(self, workspace: Workspace) -> LaunchSequence:
-        arguments = self._model | workspace.arguments
-        step, capture = self._simulator.step_size, self._simulator.capture
-        return forward_program(
-            self._device, self._kernels, self._sizes, arguments, step, self._h, capture
-        )
-
-    def plan_backward(self, workspace: Workspace, adjoint: Workspace) -> LaunchSequence:
-        arguments, adjoints = self._model | workspace.arguments, adjoint.arguments
-        step, capture = self._simulator.step_size, self._simulator.capture
-        return backward_program(
-            self._device, self._kernels, self._sizes, arguments, adjoints, step, self._h, capture
-        )
-
-    @cached_property
-    def _adjoint(self) -> Workspace:
-        return self.new_workspace(adjoint=True)
-
-    @cached_property
-    def _recompute(self) -> _Programs:
-        return _Programs(self, self._adjoint)
-
-    def prepare_backward(self, recompute: bool) -> None:
-        """Builds what a backward pass needs in the caller's thread: Warp captures one graph at a
-        time."""
-        _ = self._recompute if recompute else self._adjoint
-
-    def lease(self) -> _Lease:
-        """Takes a workspace that stays untouched until the lease ends."""
-        programs = self._free.pop() if self._free else _Programs(self, self._adjoint)
-        return _Lease(self._free, programs)
-
-    def forward(
-        self, inputs: Sequence[torch.Tensor], programs: _Programs | None = None
-    ) -> dict[str, torch.Tensor]:
-        programs = programs or self._scratch
-        for place, value in zip(programs.inputs, inputs, strict=True):
-            place.copy_(value[self.envs])
-        programs.forward.run(self._stream())
-        return programs.workspace.arrays
-
-    def backward(
-        self,
-        inputs: Sequence[torch.Tensor],
-        lease: _Lease | None,
-        grad_q: torch.Tensor,
-        grad_qd: torch.Tensor,
-    ) -> dict[str, torch.Tensor]:
-        if lease is None:
-            self.forward(inputs, self._recompute)
-        programs = lease.programs if lease else self._recompute
-        assert programs.backward is not None
-        self._adjoint.block.zero_()
-        self._adjoint.arrays["next_q"].copy_(grad_q[self.envs])
-        self._adjoint.arrays["next_qd"].copy_(grad_qd[self.envs])
-        programs.backward.run(self._stream())
-        return self._adjoint.arrays
-
-    def poses(self, joint_q: torch.Tensor, origin: torch.Tensor) -> dict[str, torch.Tensor]:
-        arrays = self._scratch.workspace.arrays
-        arrays["joint_q"].copy_(joint_q[self.envs])
-        arrays["origin"].copy_(origin[self.envs])
-        self._poses.run(self._stream())
-        return arrays
-
-    def _stream(self) -> Any:
-        return wp.stream_from_torch(self._simulator.device) if self._device.is_cuda else None
-
-
 class _ControlStep(torch.autograd.Function):
     """The bridge between autograd and the kernels' adjoint."""
 
@@ -328,12 +234,12 @@ class _ControlStep(torch.autograd.Function):
         joint_q, joint_qd, action = (tensor.detach() for tensor in inputs)
         values = (joint_q, joint_qd, action, sim.origins(joint_q))
         keep = sim.state_storage == "full" and any(ctx.needs_input_grad)
-        leases: dict[int, _Lease | None] = {
+        leases: dict[int, Lease | None] = {
             shard.envs.start: shard.lease() if keep else None for shard in sim._shards
         }
         next_q, next_qd = torch.empty_like(joint_q), torch.empty_like(joint_qd)
 
-        def run(shard: _Shard) -> None:
+        def run(shard: Shard) -> None:
             lease = leases[shard.envs.start]
             arrays = shard.forward(values, lease.programs if lease else None)
             next_q[shard.envs] = arrays["next_q"]
@@ -358,7 +264,7 @@ class _ControlStep(torch.autograd.Function):
         for shard in sim._shards:
             shard.prepare_backward(recompute=bool(inputs))
 
-        def run(shard: _Shard) -> None:
+        def run(shard: Shard) -> None:
             lease = ctx.leases[shard.envs.start]
             arrays = shard.backward(inputs, lease, grad_q, grad_qd)
             for result, name in zip(results, ("joint_q", "joint_qd", "action"), strict=True):

@@ -8,9 +8,16 @@ import numpy as np
 import torch
 import warp as wp
 
-from dva.sim.model import FREE, PRISMATIC, Model
+from dva.sim.model import FREE, PRISMATIC, Model, Skeleton
 
-__all__ = ["StepSize", "Workspace", "model_arguments", "origin_map"]
+__all__ = [
+    "StepSize",
+    "Workspace",
+    "kinematic_arguments",
+    "model_arguments",
+    "origin_map",
+    "workspace_bytes",
+]
 
 _ALIGNMENT = 64
 """bytes; arrays in a block start at cache lines."""
@@ -51,24 +58,16 @@ class StepSize:
 def model_arguments(model: Model, real: Any, device: Any) -> dict[str, Any]:
     """Copies a model to the device, as the kernels' arguments by name."""
     vec3, vec4 = wp.types.vector(3, real), wp.types.vector(4, real)
-    mat33, quat = wp.types.matrix((3, 3), real), wp.types.quaternion(real)
+    mat33 = wp.types.matrix((3, 3), real)
     pairs = model.dof_pairs()
     # The kernels want the contacts of a link side by side.
     order = np.argsort(model.contact_link, kind="stable")
     first = np.searchsorted(model.contact_link[order], np.arange(model.num_links + 1))
     values = {
         "gravity": (model.gravity[None], vec3),
-        "joint": (model.link_joint, int),
-        "parent": (model.link_parent, int),
-        "frame_position": (model.link_frame[:, :3], vec3),
-        "frame_rotation": (model.link_frame[:, 3:], quat),
-        "axis": (model.link_axis, vec3),
-        "coordinate": (model.link_coordinate, int),
-        "first_dof": (model.link_dof, int),
         "mass": (model.link_mass, real),
         "com": (model.link_com, vec3),
         "inertia": (model.link_inertia, mat33),
-        "dof_link": (model.dof_link, int),
         "armature": (model.dof_armature, real),
         "stiffness": (model.dof_stiffness, real),
         "damping": (model.dof_damping + model.dof_limit_damping, real),
@@ -85,11 +84,31 @@ def model_arguments(model: Model, real: Any, device: Any) -> dict[str, Any]:
         "contact_radius": (model.contact_radius[order], real),
         "contact_material": (model.contact_material[order], vec4),
     }
-    arguments: dict[str, Any] = {
+    return kinematic_arguments(model, real, device) | _copy(values, device)
+
+
+def kinematic_arguments(skeleton: Skeleton, real: Any, device: Any) -> dict[str, Any]:
+    """Copies what places a robot's links to the device: the part of `model_arguments` for that."""
+    vec3, quat = wp.types.vector(3, real), wp.types.quaternion(real)
+    values = {
+        "joint": (skeleton.link_joint, int),
+        "parent": (skeleton.link_parent, int),
+        "frame_position": (skeleton.link_frame[:, :3], vec3),
+        "frame_rotation": (skeleton.link_frame[:, 3:], quat),
+        "axis": (skeleton.link_axis, vec3),
+        "coordinate": (skeleton.link_coordinate, int),
+        "first_dof": (skeleton.link_dof, int),
+        "dof_link": (skeleton.dof_link, int),
+    }
+    sizes = {"num_links": skeleton.num_links, "num_dofs": skeleton.num_dofs}
+    return _copy(values, device) | sizes
+
+
+def _copy(values: dict[str, tuple[np.ndarray, Any]], device: Any) -> dict[str, Any]:
+    return {
         name: wp.array(np.ascontiguousarray(array), dtype=dtype, device=device)
         for name, (array, dtype) in values.items()
     }
-    return arguments | {"num_links": model.num_links, "num_dofs": model.num_dofs}
 
 
 def _layout(model: Model, step: StepSize, real: Any, n: int) -> dict[str, tuple[Any, tuple]]:
@@ -119,6 +138,15 @@ def _layout(model: Model, step: StepSize, real: Any, n: int) -> dict[str, tuple[
     layout["sub_com"] = (vec3, (n, g, links))
     matrices = ("mass_matrix", "factor", "inverse")
     return layout | {name: (real, (n, g, dofs, dofs)) for name in matrices}
+
+
+def workspace_bytes(model: Model, step: StepSize, dtype: torch.dtype) -> int:
+    """Counts the bytes that one environment takes in a `Workspace`."""
+    layout = _layout(model, step, wp.dtype_from_torch(dtype), 1)
+    numbers = sum(
+        math.prod((*shape, *getattr(element, "_shape_", ()))) for element, shape in layout.values()
+    )
+    return numbers * dtype.itemsize
 
 
 class Workspace:

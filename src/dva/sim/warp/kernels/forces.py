@@ -57,6 +57,9 @@ def force_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
                     # The cap uses the elastic part of the normal force only.
                     speed = wp.sqrt(square)
                     friction = slip * (-wp.min(material[2] * speed, material[3] * elastic) / speed)
+                elif material[3] * elastic > real(0.0):
+                    # At rest below the cap: no force, but its slope is that of slow slip.
+                    friction = slip * (-material[2])
                 f = friction + vec3(real(0.0), real(0.0), normal)
                 force[e, k, i] += -f
                 moment[e, k, i] += -wp.cross(x, f)

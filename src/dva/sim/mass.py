@@ -1,0 +1,117 @@
+"""A robot in its initial pose, in plain numpy: Jacobians and the mass matrix.
+
+For questions about a robot that are asked once; the kernels compute the same for all environments.
+"""
+
+from functools import cached_property
+
+import numpy as np
+
+from dva.sim.model import FREE, REVOLUTE, Model
+
+__all__ = ["InitialPose"]
+
+
+class InitialPose:
+    """A robot in its initial pose; world axes, dofs as in `joint_qd`.
+
+    Attributes:
+        position: (L, 3) origins of the links' frames [m].
+        rotation: (L, 3, 3) their rotations.
+
+    Args:
+        model: the robot.
+    """
+
+    def __init__(self, model: Model):
+        self._model = model
+        self.position = np.zeros((model.num_links, 3))
+        self.rotation = np.zeros((model.num_links, 3, 3))
+        self._axis = np.zeros((model.num_links, 3))
+        for link in range(model.num_links):
+            self._place_link(link)
+
+    def _place_link(self, i: int) -> None:
+        model, parent = self._model, self._model.link_parent[i]
+        q = model.initial_q[model.link_coordinate[i] :]
+        if model.link_joint[i] == FREE:
+            self.position[i], self.rotation[i] = q[:3], _matrix(q[3:7])
+            return
+        position, rotation = model.link_frame[i, :3], _matrix(model.link_frame[i, 3:])
+        if parent >= 0:
+            position = self.position[parent] + self.rotation[parent] @ position
+            rotation = self.rotation[parent] @ rotation
+        self._axis[i] = rotation @ model.link_axis[i]
+        if model.link_joint[i] == REVOLUTE:
+            half = 0.5 * q[0]
+            turn = np.append(model.link_axis[i] * np.sin(half), np.cos(half))
+            rotation = rotation @ _matrix(turn)
+        else:
+            position = position + self._axis[i] * q[0]
+        self.position[i], self.rotation[i] = position, rotation
+
+    def place(self, link: int, point: np.ndarray) -> np.ndarray:
+        """Gives the world position (3,) of a point (3,) in a link's frame."""
+        return self.position[link] + self.rotation[link] @ point
+
+    @cached_property
+    def height(self) -> float:
+        """Distance from the robot's lowest contact point to its highest [m]; 0 without any."""
+        model = self._model
+        if not model.num_contacts:
+            return 0.0
+        z = np.array([self.place(link, point)[2] for link, point in self._contacts()])
+        radius = model.contact_radius[: len(z)]
+        return float((z + radius).max() - (z - radius).min())
+
+    def _contacts(self) -> zip:
+        return zip(self._model.contact_link, self._model.contact_point, strict=False)
+
+    def jacobian(self, link: int, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gives velocity and angular velocity per dof of a link's material at a world point.
+
+        Args:
+            link: the link.
+            point: (3,) [m].
+
+        Returns:
+            Two matrices (3, nd).
+        """
+        model = self._model
+        linear, angular = np.zeros((2, 3, model.num_dofs))
+        while link >= 0:
+            dof, arm = model.link_dof[link], point - self.position[link]
+            if model.link_joint[link] == FREE:
+                # Of the velocity of the centre of mass.
+                arm = point - self.place(link, model.link_com[link])
+                linear[:, dof : dof + 3] = angular[:, dof + 3 : dof + 6] = np.eye(3)
+                linear[:, dof + 3 : dof + 6] = np.cross(np.eye(3), arm).T
+            elif model.link_joint[link] == REVOLUTE:
+                linear[:, dof] = np.cross(self._axis[link], arm)
+                angular[:, dof] = self._axis[link]
+            else:
+                linear[:, dof] = self._axis[link]
+            link = int(model.link_parent[link])
+        return linear, angular
+
+    def mass_matrix(self, armature: np.ndarray) -> np.ndarray:
+        """Gives the mass matrix (nd, nd) with `armature` (nd,) on its diagonal."""
+        model = self._model
+        total = np.diag(armature.astype(float))
+        for i in range(model.num_links):
+            linear, angular = self.jacobian(i, self.place(i, model.link_com[i]))
+            inertia = self.rotation[i] @ model.link_inertia[i] @ self.rotation[i].T
+            total += model.link_mass[i] * linear.T @ linear + angular.T @ inertia @ angular
+        return total
+
+
+def _matrix(quaternion: np.ndarray) -> np.ndarray:
+    """Gives the rotation matrix (3, 3) of a quaternion (x, y, z, w) of any length but 0."""
+    x, y, z, w = quaternion / np.linalg.norm(quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )

@@ -1,0 +1,127 @@
+"""What goes wrong around a command is one line and status 2; a bug keeps its traceback."""
+
+import errno
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dva.cli import list_command, main
+from dva.runs.checkpoint import load_checkpoint
+from dva.tasks import registry
+
+TINY = (
+    "train cartpole --preset cpu --device cpu --threads 1 --num-envs 4 --horizon 4 --image-size 32 "
+    "--evaluation-episodes 0 --video-interval 0 --iterations 100000"
+).split()
+CONTROL_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "dva", *sys.argv[1:]])
+"""
+
+
+def refusal(line: list[str], capsys: pytest.CaptureFixture) -> str:
+    assert main(line) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        [*TINY, "--run-dir", "/proc/run"],
+        [*TINY, "--run-dir", "/dev/null/run"],
+        ["random", "cartpole", "--steps", "2", "--video", "/proc/video.mp4"],
+        ["random", "cartpole", "--steps", "2", "--video", "/dev/null/video.mp4"],
+    ],
+)
+def test_a_place_that_takes_no_file_is_named(line, capsys):
+    err = refusal(line, capsys)
+    assert line[-1] in err and "cannot be written: " in err
+
+
+def test_a_value_that_an_environment_refuses_is_one_line(tmp_path, capsys, monkeypatch):
+    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
+    blocks = [block for block in text.split("```python\n")[1:] if "class Slide" in block]
+    code = blocks[0].split("```")[0].replace('name: str = "slide"', 'name: str = "broken"')
+    code = code.replace('robot: str = "cartpole"', 'robot: str = "broken.xml"')
+    (tmp_path / "broken_task.py").write_text(code)
+    (tmp_path / "broken.xml").write_text("<mujoco><worldbody><bdy/></worldbody></mujoco>")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))  # other tests list all tasks
+    flags = TINY[2:]
+    for line in (["random", "broken_task:broken"], ["train", "broken_task:broken", *flags]):
+        assert "MuJoCo cannot compile broken.xml" in refusal(line, capsys)
+    assert not (tmp_path / "runs").exists()
+    del sys.modules["broken_task"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_fault_of_the_disk_anywhere_is_one_line(capsys, monkeypatch, number):
+    def fail(arguments):
+        raise OSError(number, os.strerror(number), "/some/where")
+
+    monkeypatch.setattr(list_command, "run", fail)
+    assert f"/some/where: {os.strerror(number)}. Check" in refusal(["list"], capsys)
+
+
+@pytest.mark.parametrize("error", [ValueError("a fault"), OSError(9, "Bad file descriptor")])
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch, error):
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr(list_command, "run", fail)
+    with pytest.raises(type(error)):
+        main(["list"])
+
+
+def wait_for(path: Path, rows: int, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.is_file() and path.read_text().count("\n") >= rows:
+            return
+        time.sleep(0.05)
+    raise AssertionError("training did not start")
+
+
+def test_a_closed_terminal_leaves_a_checkpoint(tmp_path):
+    folder = tmp_path / "run"
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", CONTROL_TERMINAL, *TINY, "--run-dir", str(folder)],
+        stdin=slave, stdout=slave, stderr=slave, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    os.close(slave)
+    os.set_blocking(master, False)
+    deadline = time.monotonic() + 200
+    while not (folder / "metrics.jsonl").is_file() and time.monotonic() < deadline:
+        try:  # a terminal that nobody reads stops whoever writes to it
+            os.read(master, 1 << 16)
+        except BlockingIOError:
+            time.sleep(0.02)
+    os.close(master)  # the window is closed: SIGHUP, and every write fails
+    assert process.wait(60) in (1, 128 + signal.SIGHUP)
+    assert load_checkpoint(folder / "checkpoints").info["iteration"] >= 1
+
+
+def test_a_reader_that_goes_away_leaves_a_checkpoint(tmp_path):
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dva", *TINY, "--run-dir", str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    wait_for(folder / "metrics.jsonl", 2, process)
+    process.stdout.close()
+    assert process.wait(60) in (1, 128 + signal.SIGHUP)
+    assert process.stderr.read() == ""
+    assert load_checkpoint(folder / "checkpoints").info["iteration"] >= 2

@@ -1,0 +1,67 @@
+"""Videos are whole or absent, and say why they cannot be written."""
+
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+import torch
+
+from dva.compute.errors import FileError, UsageError
+from dva.runs.video import VideoWriter
+
+
+def write(path: Path, frames: int = 5, height: int = 64, width: int = 48) -> None:
+    with VideoWriter(path, fps=60) as writer:
+        for number in range(frames):
+            writer.add(torch.full((3, height, width), 40 * number, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("sides", [(64, 48), (63, 47)])
+def test_a_video_has_its_frames_and_even_sides(tmp_path, sides):
+    path = tmp_path / "new" / "video.mp4"
+    write(path, 5, *sides)
+    reader = imageio_ffmpeg.read_frames(str(path))
+    about = next(reader)
+    assert about["size"] == (48, 64) and about["fps"] == 60
+    frames = list(reader)
+    assert len(frames) == 5
+    assert abs(frames[3][0] - 120) < 6
+    assert [file.name for file in path.parent.iterdir()] == ["video.mp4"]
+
+
+def test_a_fault_while_filming_leaves_no_file_and_the_former_one(tmp_path):
+    path = tmp_path / "video.mp4"
+    write(path)
+    before = path.read_bytes()
+    with pytest.raises(ZeroDivisionError):
+        with VideoWriter(path, fps=60) as writer:
+            writer.add(torch.zeros(3, 64, 64, dtype=torch.uint8))
+            raise ZeroDivisionError
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["video.mp4"]
+
+
+def test_without_frames_there_is_no_file(tmp_path):
+    with VideoWriter(tmp_path / "video.mp4", fps=60):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_takes_no_file_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "video.mp4"
+    with pytest.raises(FileError, match=f"{path} cannot be written: "):
+        write(path)
+    with pytest.raises(UsageError, match="must end in .mp4"):
+        VideoWriter(tmp_path / "video.avi", fps=60)
+
+
+def test_a_failure_of_ffmpeg_is_told_in_its_own_words(tmp_path, monkeypatch):
+    script = tmp_path / "ffmpeg"
+    script.write_text("#!/bin/sh\ncat > /dev/null\necho 'No space\nleft on device' >&2\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(script))
+    path = tmp_path / "video.mp4"
+    with pytest.raises(FileError, match="cannot be written: No space left on device. Check"):
+        write(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["ffmpeg"]
