@@ -17,8 +17,7 @@ import numpy as np
 import torch
 
 from dva import tasks
-from dva.sim import Model, WarpSimulator, load_model
-from dva.sim.model import FREE
+from dva.sim import FREE, Model, WarpSimulator, load_model
 from dva.sim.quaternions import multiply, rotate
 
 __all__ = ["CACHING", "Recording", "observation_to_recorded", "to_ours", "to_recorded"]

@@ -2,23 +2,22 @@
 
 import argparse
 import json
-import platform
 import shlex
 import statistics
-import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dva.runs.machine import describe_device, git_commit, versions
+
 __all__ = [
     "PHASES",
     "add_output_flags",
-    "describe_device",
     "phase_medians",
+    "provenance",
     "report",
     "synchronize",
 ]
@@ -28,8 +27,6 @@ PHASES = (
     "critic",
 )  # fmt: skip
 """Phases of an iteration, of any algorithm."""
-
-_PACKAGES = ("torch", "warp-lang", "mujoco", "mujoco-warp")
 
 
 def add_output_flags(parser: argparse.ArgumentParser) -> None:
@@ -53,34 +50,23 @@ def report(rows: list[dict[str, Any]], as_json: bool, save: Path | None) -> None
             print("  ".join(f"{name}={value}" for name, value in row.items()))
     if save is not None:
         save.parent.mkdir(parents=True, exist_ok=True)
-        save.write_text(json.dumps(_provenance() | {"rows": rows}, indent=1) + "\n")
+        save.write_text(json.dumps(provenance() | {"rows": rows}, indent=1) + "\n")
 
 
-def describe_device() -> str:
-    """Names the processor, and the GPU if there is one."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text().splitlines()
-        names = [line.split(":")[1] for line in lines if "model name" in line]
-        model = f"{names[0].strip()}, {len(names)} cores" if names else model
-    return model
+def provenance(device: str | torch.device | None = None) -> dict[str, Any]:
+    """Says how numbers came about: command, commit, device, date and versions.
 
-
-def _provenance() -> dict[str, Any]:
-    folder = Path(__file__).parent
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    Args:
+        device: where they were measured; None: the GPU if there is one, or else the CPU.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     return {
         "command": shlex.join(["python", "benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "commit": commit.stdout.strip() or "unknown",
-        "device": describe_device(),
+        "commit": git_commit() or "unknown",
+        "device": describe_device(device),
         "date": datetime.now(UTC).date().isoformat(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": versions(),
     }
 
 

@@ -15,48 +15,44 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from dva.runs.threads import lanes
 
 from _results import add_output_flags, report, synchronize
 from dva import tasks
-from dva.learning import DVA, DvaConfig
-from dva.runs import default_config
-from dva.runs.evaluation import make_env
+from dva.learning import DVA
+from dva.runs import build, default_config
 
 
 def measure(task: str, preset: str | None, device: str, repeats: int) -> list[dict[str, Any]]:
     """Gives the rows of the table, measured on one CPU thread or on the GPU."""
     config = default_config(task, "dva", preset, device=device, threads=1)
-    settings = config.learner
-    assert isinstance(settings, DvaConfig)
+    num_envs = config.env.num_envs
     rows = []
-    with lanes(config) as threads:
-        env = make_env(config, settings.num_envs, threads=threads)
-        learner = DVA(env, settings, threads=threads)
-        device_type = learner.device.type
-        together = 8 if device_type == "cpu" else settings.num_envs
-        batch = settings.num_envs * settings.horizon // settings.critic_minibatches
-        pixels = learner.env.reset()["pixels"]
-        many = pixels.repeat(-(-learner.micro_batch // len(pixels)), 1, 1, 1)
-        states = torch.randn(batch, env.state_size, device=learner.device)
-        converted = learner.actor.converted()
-        parameters = [p for p in learner.actor.parameters() if p is not learner.actor.log_std]
+    with build(config) as built:
+        algorithm = built.algorithm
+        assert isinstance(algorithm, DVA)
+        together = 8 if algorithm.device.type == "cpu" else num_envs
+        batch = num_envs * config.algorithm.horizon // config.algorithm.critic_minibatches
+        pixels = built.env.reset()["pixels"]
+        many = pixels.repeat(-(-algorithm.micro_batch // len(pixels)), 1, 1, 1)
+        states = torch.randn(batch, built.env.state_size, device=algorithm.device)
+        weights = algorithm.actor.cast_weights()
+        parameters = [p for p in algorithm.actor.parameters() if p is not algorithm.actor.log_std]
 
         def act(actor: Any) -> Callable[[], Any]:
-            return torch.no_grad()(lambda: actor(pixels[:together], converted))
+            return torch.no_grad()(lambda: actor({"pixels": pixels[:together]}, weights))
 
         def regress(actor: Any) -> Callable[[], Any]:
-            images = many[: learner.micro_batch]
+            images = {"pixels": many[: algorithm.micro_batch]}
             return lambda: torch.autograd.grad(actor(images)[0].sum(), parameters)
 
         def fit(critic: Any) -> Callable[[], Any]:
-            weights = list(learner.critic.parameters())
-            return lambda: torch.autograd.grad(critic(states).square().mean(), weights)
+            own = list(algorithm.critic.parameters())
+            return lambda: torch.autograd.grad(critic(states).square().mean(), own)
 
         for piece, module, make in (
-            ("acting", learner.actor, act),
-            ("regression", learner.actor, regress),
-            ("critic", learner.critic, fit),
+            ("acting", algorithm.actor, act),
+            ("regression", algorithm.actor, regress),
+            ("critic", algorithm.critic, fit),
         ):
             plain, compiled = make(module), make(torch.compile(module))
             plain()
@@ -64,13 +60,13 @@ def measure(task: str, preset: str | None, device: str, repeats: int) -> list[di
             compiled()
             compiling = time.perf_counter() - began
             pair = (plain, compiled)
-            times = [[_seconds(each, learner.device) for each in pair] for _ in range(repeats)]
+            times = [[_seconds(each, algorithm.device) for each in pair] for _ in range(repeats)]
             one, other = (statistics.median(column) for column in zip(*times, strict=True))
             rows.append(
                 {
                     "task": task,
                     "preset": config.preset,
-                    "device": str(learner.device),
+                    "device": str(algorithm.device),
                     "piece": piece,
                     "ms": round(one * 1e3, 3),
                     "ms_compiled": round(other * 1e3, 3),

@@ -20,10 +20,11 @@ from _results import add_output_flags, report, synchronize
 from dva import tasks
 from dva.compute.precision import resolve_precision
 from dva.compute.warp_runtime import start_warp
-from dva.learning import DvaConfig, preset
-from dva.policies import Actor
+from dva.policies import Encoder
+from dva.runs import default_config
 from dva.sim import load_model
 from dva.sim.warp.workspace import StepSize, Workspace
+from dva.spec import Entry
 
 RAY_SECONDS = 1e-8
 LAUNCHES_PER_SUBSTEP = 7
@@ -51,23 +52,18 @@ def _timed(run: Any, device: torch.device) -> float:
 
 def count(task_name: str, preset_name: str, device: torch.device) -> dict[str, Any]:
     """Counts one iteration of D.Va from pixels."""
-    config = preset("dva", task_name, preset_name)  # type: ignore[arg-type]
-    assert isinstance(config, DvaConfig)
+    config = default_config(task_name, "dva", preset_name)
+    env, horizon, size = config.env, config.algorithm.horizon, config.env.image_size
     task = tasks.get(task_name)
     model = load_model(task.mjcf, inertia=task.inertia)
-    images = config.num_envs * config.horizon
-    size = config.image_size
-    actor = Actor(
-        (3 * config.frame_stack, size, size), model.num_actions, config.trunk_size,
-        config.actor_hidden,
-    )  # fmt: skip
-    assert actor.encoder is not None
-    counts = actor.encoder.pixel_counts
-    layers = zip(actor.encoder.convolutions, counts, strict=True)
+    images = env.num_envs * horizon
+    pixels = Entry("pixels", "image", (3, size, size), "uint8", env.frame_stack, "", 0.0, 255.0)
+    encoder = Encoder(pixels)
+    layers = zip(encoder.convolutions, encoder.pixel_counts, strict=True)
     per_image = sum(
         2 * sum(p.numel() for p in layer.parameters()) * pixels for layer, pixels in layers
     )
-    per_image += 2 * actor.trunk.weight.numel()
+    per_image += 2 * encoder.output_size * config.algorithm.trunk_size
     step = StepSize(task.control_dt, task.substeps, task.mass_matrix_interval)
     workspace = Workspace(model, step, 1, torch.float32, torch.device("cpu"))
     launches = LAUNCHES_PER_SUBSTEP * step.substeps
@@ -75,14 +71,14 @@ def count(task_name: str, preset_name: str, device: torch.device) -> dict[str, A
     return {
         "task": task_name,
         "preset": preset_name,
-        "num_envs": config.num_envs,
-        "horizon": config.horizon,
+        "num_envs": env.num_envs,
+        "horizon": horizon,
         "image_size": size,
         "rollout_operations": per_image * images,
         "regression_operations": 3 * per_image * images,
         "physics_bytes": workspace.block.numel() * 4 * images,
         "rays": images * size * size,
-        "serial_launches": 2 * launches * config.horizon,
+        "serial_launches": 2 * launches * horizon,
     }
 
 

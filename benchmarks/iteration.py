@@ -14,18 +14,13 @@ Warp's cost per operation.
 """
 
 import argparse
-import dataclasses
 import statistics
 import time
 from typing import Any
 
-from dva.runs.threads import lanes
-
 from _results import add_output_flags, phase_medians, report, synchronize
-from dva import tasks
-from dva.learning import ALGORITHMS
-from dva.runs import default_config
-from dva.runs.evaluation import make_env
+from dva import learning, tasks
+from dva.runs import build, default_config
 from dva.runs.metrics import peak_memory_mb
 
 WARM_UP = 5
@@ -34,7 +29,10 @@ WARM_UP = 5
 
 def measure(args: argparse.Namespace, task: str, num_envs: int | None) -> dict[str, Any]:
     """Trains for some iterations and gives one row of the table."""
-    asked = {"horizon": args.horizon, "image_size": args.image_size}
+    asked = {
+        "num_envs": num_envs, "horizon": args.horizon, "image_size": args.image_size,
+        "precision": args.precision,
+    }  # fmt: skip
     changes = {name: value for name, value in asked.items() if value is not None}
     config = default_config(
         task,
@@ -45,39 +43,34 @@ def measure(args: argparse.Namespace, task: str, num_envs: int | None) -> dict[s
         cuda_graphs=args.cuda_graphs,
         **changes,
     )
-    learner_config = config.learner
-    if num_envs is not None:
-        learner_config = dataclasses.replace(learner_config, num_envs=num_envs)
-    config = dataclasses.replace(config, learner=learner_config)
-    with lanes(config) as threads:
-        env = make_env(config, learner_config.num_envs, threads=threads)
-        learner = ALGORITHMS[args.algo].learner_class(
-            env, learner_config, threads=threads, cuda_graphs=config.cuda_graphs
-        )
-        rows, seconds = [], []
+    rows, seconds = [], []
+    with build(config) as built:
+        device = built.env.device
         for i in range(WARM_UP + args.iterations):
-            synchronize(learner.device)
+            before = built.algorithm.env_steps
+            synchronize(device)
             began = time.perf_counter()
-            metrics = learner.iterate()
-            synchronize(learner.device)
+            metrics = built.algorithm.iterate()
+            synchronize(device)
             if i >= WARM_UP:
                 seconds.append(time.perf_counter() - began)
                 rows.append(metrics)
-        env.close()
-    steps = learner_config.num_envs * learner_config.horizon
+        steps = built.algorithm.env_steps - before
     return {
         "task": task,
         "algo": args.algo,
         "preset": config.preset,
-        "num_envs": learner_config.num_envs,
-        "horizon": learner_config.horizon,
-        "image_size": learner_config.image_size,
-        "device": str(learner.device),
-        "threads": threads,
+        "num_envs": config.env.num_envs,
+        "horizon": getattr(config.algorithm, "horizon", None),
+        "image_size": config.env.image_size,
+        "precision": getattr(config.algorithm, "precision", None),
+        "cuda_graphs": args.cuda_graphs,
+        "device": str(device),
+        "threads": built.threads,
         "seconds": round(statistics.median(seconds), 4),
         **phase_medians(rows),
         "steps_per_s": round(steps / statistics.median(seconds)),
-        "peak_memory_mb": round(peak_memory_mb(learner.device)),
+        "peak_memory_mb": round(peak_memory_mb(device)),
     }
 
 
@@ -85,11 +78,12 @@ def main() -> None:
     """Parses the command line, measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("tasks", nargs="+", help=f"out of {', '.join(tasks.names())}")
-    parser.add_argument("--algo", default="dva", help=f"one of {', '.join(ALGORITHMS)}")
+    parser.add_argument("--algo", default="dva", help=f"one of {', '.join(learning.names())}")
     parser.add_argument("--preset", help="default: the device's")
     parser.add_argument("--num-envs", type=int, nargs="+", help="default: the preset's")
     parser.add_argument("--horizon", type=int, help="default: the preset's")
     parser.add_argument("--image-size", type=int, help="default: the preset's")
+    parser.add_argument("--precision", help="arithmetic of the encoder; default: auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, help="CPU threads; default: one for each core")
     parser.add_argument("--cuda-graphs", action=argparse.BooleanOptionalAction, default=True)

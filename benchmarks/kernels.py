@@ -28,11 +28,11 @@ def measure(task_name: str, num_envs: int, repeats: int) -> list[dict[str, Any]]
     joint_q, joint_qd = task.start(num_envs, torch.Generator().manual_seed(0), device)
     action = torch.zeros(num_envs, model.num_actions)
     shard = sim._shards[0]
-    recorded = shard.lease().recorded
-    shard.forward((joint_q, joint_qd, action, sim.origins(joint_q)), recorded)
+    programs = shard.lease().programs
+    shard.forward((joint_q, joint_qd, action, sim.origins(joint_q)), programs)
     rows = []
     for direction in ("forward", "backward"):
-        commands = getattr(recorded, direction)._commands
+        commands = getattr(programs, direction)._commands
         fastest = [float("inf")] * len(commands)
         for _ in range(repeats):
             for index, command in enumerate(commands):

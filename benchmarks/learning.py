@@ -24,6 +24,7 @@ CURVE_POINTS = 50
 def collect(path: Path, returns: list[float]) -> dict[str, Any]:
     """Summarises one run."""
     run = Run.open(path)
+    env, algorithm = run.config.env, run.config.algorithm
     rows = run.metrics()
     evaluation = json.loads(run.evaluation_path.read_text()) if run.evaluation_path.exists() else {}
     reached = {}
@@ -36,16 +37,16 @@ def collect(path: Path, returns: list[float]) -> dict[str, Any]:
         }
     kept = rows[:: max(1, len(rows) // CURVE_POINTS)]
     return {
-        "task": run.config.task,
+        "task": env.task,
         "algo": run.config.algo,
-        "observe": getattr(run.config.learner, "observe", "pixels"),
+        "observe": list(env.observe),
         "preset": run.config.preset,
-        "seed": run.config.seed,
-        "num_envs": run.config.learner.num_envs,
-        "horizon": run.config.learner.horizon,
-        "image_size": run.config.learner.image_size if run.config.learner.pixels else None,
-        "actor_learning_rate": run.config.learner.actor_learning_rate,
-        "planned_iterations": run.config.planned_iterations,
+        "seed": run.config.run.seed,
+        "num_envs": env.num_envs,
+        "horizon": getattr(algorithm, "horizon", None),
+        "image_size": None if env.observe == ("state",) else env.image_size,
+        "actor_learning_rate": getattr(algorithm, "actor_learning_rate", None),
+        "planned_env_steps": run.config.run.env_steps,
         "run_commit": yaml.safe_load((path / "config.yaml").read_text())["sessions"][-1]["commit"],
         "iterations": rows[-1]["iteration"],
         "env_steps": rows[-1]["env_steps"],

@@ -33,7 +33,6 @@ import numpy as np
 import torch
 
 from _recording import CACHING, Recording, observation_to_recorded, to_ours, to_recorded
-from dva.sim import State
 
 HORIZONS = (1, 4, 8, 16, 32)
 BOUND_HORIZONS = (1, 4, 8)
@@ -60,11 +59,11 @@ class Replay:
         self._starts = [x.clone().requires_grad_() for x in (q0, qd0)]
         self._actions = [x.clone().requires_grad_() for x in actions]
         sim = recording.simulator(caching, dtype)
-        q, qd = (x.to(dtype) for x in to_ours(model, *self._starts))
+        state = sim.new_state(*(x.to(dtype) for x in to_ours(model, *self._starts)))
         self.joint_q, self.joint_qd, self.obs, self.reward = [], [], [], []
         for wide in self._actions:
             action = wide.to(dtype)
-            state = sim.step(State(q, qd), action)
+            state = sim.step(state, action)
             q, qd = state.joint_q, state.joint_qd
             action = action.clamp(-1.0, 1.0)
             observation = task.state_observation(q, qd, action)

@@ -19,6 +19,7 @@ import torch
 from _results import add_output_flags, report, synchronize
 from dva import tasks
 from dva.sim import State, WarpSimulator, load_model
+from dva.tasks import Task
 
 SWEEP = (16, 64, 256, 1024)
 _STATUS = Path("/proc/self/status")
@@ -40,12 +41,12 @@ def measure(task_name: str, args: argparse.Namespace, num_envs: int) -> dict[str
         threads=args.threads,
     )
     generator = torch.Generator(device).manual_seed(0)
-    joint_q, joint_qd = task.start(num_envs, generator, device)
+    start = sim.new_state(*task.start(num_envs, generator, device))
     size = (args.horizon, num_envs, sim.model.num_actions)
     forward, backward = [], []
     for repeat in range(args.repeats + 1):
         actions = (2 * torch.rand(size, generator=generator, device=device) - 1).requires_grad_()
-        times = _horizon(sim, task, joint_q, joint_qd, actions)
+        times = _horizon(sim, task, start, actions)
         if repeat:  # the first one records the launches
             forward.append(times[0])
             backward.append(times[1])
@@ -66,12 +67,13 @@ def measure(task_name: str, args: argparse.Namespace, num_envs: int) -> dict[str
     }
 
 
-def _horizon(sim, task, joint_q, joint_qd, actions) -> tuple[float, float]:
+def _horizon(
+    sim: WarpSimulator, task: Task, state: State, actions: torch.Tensor
+) -> tuple[float, float]:
     """Gives the seconds of a forward and of a backward pass of the summed reward."""
     synchronize(sim.device)
     began = time.perf_counter()
     total = torch.zeros((), device=sim.device)
-    state = State(joint_q, joint_qd)
     for action in actions:
         state = sim.step(state, action)
         total = total + task.reward(state.joint_q, state.joint_qd, action).sum()

@@ -12,18 +12,22 @@ from typing import Any
 
 from _results import add_output_flags, report
 from dva import envs, tasks
-from dva.runs.evaluation import evaluate, random_policy, zero_policy
+from dva.policies import Policy, RandomPolicy, ZeroPolicy
+from dva.runs import evaluate
 
 
 def measure(task: str, episodes: int, device: str) -> list[dict[str, Any]]:
     """Evaluates both policies on one task."""
-    make = partial(envs.make, task, device=device, pixels=False)
-    action_size = make(1).action_size
+    make = partial(envs.make, task, device=device, observe="state")
+    env = make(1)
+    specs = env.policy_spec, env.action_spec
+    env.close()
+    policies: dict[str, Policy] = {
+        "random": RandomPolicy(*specs, seed=0),
+        "zero": ZeroPolicy(*specs),
+    }
     rows = []
-    for name, policy in (
-        ("random", random_policy(action_size, seed=0)),
-        ("zero", zero_policy(action_size)),
-    ):
+    for name, policy in policies.items():
         found = evaluate(policy, make, episodes)
         rows.append(
             {

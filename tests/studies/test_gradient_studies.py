@@ -1,6 +1,10 @@
 """The studies of the gradient, small, and what they claim."""
 
+import itertools
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +24,15 @@ from dva.studies import (
     peak_memory,
     theorem1,
 )
-from dva.studies.routes import ROUTES
+from dva.studies.building import build_first_order, first_order_config
+from dva.studies.gradients import (
+    Start,
+    control_regularization,
+    cosine,
+    decoupled_gradient,
+    flat,
+)
+from dva.studies.routes import ROUTES, Route, open_route
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -67,7 +79,18 @@ def test_gradients_are_compared_along_a_run() -> None:
     config = gradient_alignment.Config(task="cartpole", iterations=4, comparisons=2, device="cpu")
     result = gradient_alignment.measure(config)
     assert [row["iteration"] for row in result["rows"]] == [2, 4]
-    assert all(-1.0 <= row["cosine"] <= 1.0 for row in result["rows"])
+    # By another route: the full gradient as the sum of its two parts.
+    described = first_order_config("cartpole", "shac", "state", 4, device="cpu")
+    with build_first_order(described) as algorithm:
+        for row in result["rows"]:
+            algorithm.iterate()
+            algorithm.iterate()
+            start = Start(algorithm, row["iteration"])
+            decoupled = flat(decoupled_gradient(algorithm, start))
+            full = decoupled + flat(control_regularization(algorithm, start))
+            assert row["decoupled_norm"] == pytest.approx(decoupled.norm().item(), rel=1e-4)
+            assert row["full_norm"] == pytest.approx(full.norm().item(), rel=1e-4)
+            assert 1.0 - row["cosine"] == pytest.approx(1.0 - cosine(full, decoupled), rel=1e-2)
     assert gradient_alignment.summary(result) and gradient_alignment.draw(result)
 
 
@@ -80,14 +103,47 @@ def test_norms_are_kept_for_both_algorithms() -> None:
     assert gradient_norm.summary(result) and gradient_norm.draw(result)
 
 
-def test_every_route_is_timed() -> None:
+def test_every_route_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    lengths = {route: itertools.cycle(range(1, 5)) for route in ROUTES}
+    steps = {"rollout": Route.rollout, "backward": Route.backward}
+
+    def slow_rollout(route: Route) -> Any:
+        clock.now += next(lengths[route.name])
+        return steps["rollout"](route)
+
+    def slow_backward(route: Route, rollout: Any) -> None:
+        clock.now += 10 * (1 + ROUTES.index(route.name))
+        steps["backward"](route, rollout)
+
+    monkeypatch.setattr(Route, "rollout", slow_rollout)
+    monkeypatch.setattr(Route, "backward", slow_backward)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
     config = backward_time.Config(
-        tasks=("cartpole",), repeats=1, num_envs=2, horizon=3, image_size=24, device="cpu"
+        tasks=("cartpole",), repeats=3, num_envs=2, horizon=3, image_size=24, device="cpu"
     )
     result = backward_time.measure(config)
     assert [row["route"] for row in result["rows"]] == list(ROUTES)
-    assert all(row["backward_s"] > 0.0 for row in result["rows"])
+    assert [row["backward_s"] for row in result["rows"]] == [10.0, 20.0, 30.0, 40.0]
+    # rollouts of 1 to 4 seconds, of which the first is not counted
+    assert [row["rollout_s"] for row in result["rows"]] == [3.0] * 4
     assert backward_time.summary(result) and backward_time.draw(result)
+
+
+def test_every_route_gives_its_gradient() -> None:
+    size = {"num_envs": 2, "horizon": 8, "image_size": 24, "precision": "float32"}
+    found = {}
+    for name in ROUTES:
+        with open_route(name, "cartpole", 0, "cpu", 2, **size) as route:
+            route.backward(route.rollout())
+            found[name] = flat([p.grad for p in route.algorithm.actor.parameters()])  # type: ignore[misc]
+
+    def difference(one: str, other: str) -> float:
+        return float((found[one] - found[other]).norm() / found[one].norm())
+
+    assert difference("dva", "dva-lean") < 1e-5
+    # D.Va sees its images rounded to whole numbers, which changes less than cutting the graph does.
+    assert difference("dva", "one-graph") < 0.03 < difference("one-graph", "visual-shac")
 
 
 def test_the_graph_of_images_shows_in_memory() -> None:

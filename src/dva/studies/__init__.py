@@ -1,7 +1,7 @@
 """One file per table or figure of the paper: what it measures, how, and its plot.
 
-Enters: a task, or finished runs. Leaves: the numbers as JSON, and a figure (PNG and SVG). A study
-reads learners and runs and changes nothing in them. Add one by adding its file, with `Config`,
+Enters: a task, or runs. Leaves: the numbers as JSON, and a figure (PNG and SVG). A study builds its
+algorithms with `dva.runs.build`, as training does. Add one by adding its file, with `Config`,
 `measure(config, report)`, `draw(result)` and `summary(result)`, and a line in `STUDIES`; the
 command is `dva study NAME`.
 """

@@ -9,10 +9,13 @@ Source: D.Va, Table 1.
 
 import dataclasses
 import statistics
+from contextlib import ExitStack
 from typing import Any
 
-from dva.studies.report import Report, StudyConfig, describe, new_figure, silent
-from dva.studies.routes import LABELS, ROUTES, draw_bars, new_route
+import torch
+
+from dva.studies.report import Report, StudyConfig, add_row, new_figure, silent
+from dva.studies.routes import LABELS, ROUTES, draw_bars, open_route
 
 __all__ = ["Config", "draw", "measure", "summary"]
 
@@ -34,11 +37,11 @@ class Config(StudyConfig):
     repeats: int = 5
     """Timed iterations, after one that is not."""
     num_envs: int | None = None
-    """Environments; none: 8, with --full 32."""
+    """Environments; None: 8, with --full 32."""
     horizon: int | None = None
-    """Steps of a rollout; none: 16, with --full 32."""
+    """Steps of a rollout; None: 16, with --full 32."""
     image_size: int | None = None
-    """Side of the images; none: 48, with --full 84."""
+    """Side of the images; None: 48, with --full 84."""
 
 
 def measure(config: Config, report: Report = silent) -> dict[str, Any]:
@@ -48,27 +51,30 @@ def measure(config: Config, report: Report = silent) -> dict[str, Any]:
         "horizon": config.horizon or (32 if config.full else 16),
         "image_size": config.image_size or (84 if config.full else 48),
     }
-    rows = []
+    threads = torch.get_num_threads()
+    rows: list[dict[str, Any]] = []
     for task in config.tasks:
-        routes = {
-            route: new_route(route, task, config.seed, config.device, **size) for route in ROUTES
-        }
         times: dict[str, list[tuple[float, float]]] = {route: [] for route in ROUTES}
-        for repeat in range(config.repeats + 1):
-            for route, run in routes.items():
-                seconds = run()
-                if repeat > 0:
-                    times[route].append(seconds)
-        for route in ROUTES:
-            rows.append(
-                {
-                    "task": task,
-                    "route": route,
-                    "rollout_s": statistics.median(t[0] for t in times[route]),
-                    "backward_s": statistics.median(t[1] for t in times[route]),
-                }
-            )
-            report(describe(rows[-1]))
+        with ExitStack() as stack:
+            routes = {
+                name: stack.enter_context(
+                    open_route(name, task, config.seed, config.device, threads, **size)
+                )
+                for name in ROUTES
+            }
+            for repeat in range(config.repeats + 1):
+                for name, route in routes.items():
+                    seconds = route.run()
+                    if repeat > 0:
+                        times[name].append(seconds)
+        for name in ROUTES:
+            row = {
+                "task": task,
+                "route": name,
+                "rollout_s": statistics.median(t[0] for t in times[name]),
+                "backward_s": statistics.median(t[1] for t in times[name]),
+            }
+            add_row(rows, row, report)
     return {"size": size, "rows": rows}
 
 

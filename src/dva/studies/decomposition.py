@@ -11,6 +11,7 @@ Source: D.Va, equations (4), (5) and (14).
 import dataclasses
 from typing import Any
 
+from dva.studies.building import ComparisonConfig, algorithms_to_compare
 from dva.studies.gradients import (
     Start,
     control_regularization,
@@ -18,8 +19,7 @@ from dva.studies.gradients import (
     flat,
     full_gradient,
 )
-from dva.studies.report import Report, describe, new_figure, silent
-from dva.studies.setup import ComparisonConfig, learners_to_compare
+from dva.studies.report import Report, add_row, new_figure, silent
 
 __all__ = ["Config", "draw", "measure", "summary"]
 
@@ -31,23 +31,21 @@ class Config(ComparisonConfig):
 
 def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Computes the three gradients; returns one row for each comparison."""
-    rows = []
-    for learner, seed, name in learners_to_compare(config, "shac", num_envs=4):
-        start = Start(learner, seed)
-        full = flat(full_gradient(learner, start))
-        decoupled = flat(decoupled_gradient(learner, start))
-        rest = flat(control_regularization(learner, start))
+    rows: list[dict[str, Any]] = []
+    for algorithm, seed, name in algorithms_to_compare(config, "shac", num_envs=4):
+        start = Start(algorithm, seed)
+        full = flat(full_gradient(algorithm, start))
+        decoupled = flat(decoupled_gradient(algorithm, start))
+        rest = flat(control_regularization(algorithm, start))
         size = max(full.norm(), decoupled.norm(), rest.norm())
-        rows.append(
-            {
-                **name,
-                "full_norm": full.norm().item(),
-                "decoupled_norm": decoupled.norm().item(),
-                "regularization_norm": rest.norm().item(),
-                "error": ((full - decoupled - rest).norm() / size).item(),
-            }
-        )
-        report(describe(rows[-1]))
+        row = {
+            **name,
+            "full_norm": full.norm().item(),
+            "decoupled_norm": decoupled.norm().item(),
+            "regularization_norm": rest.norm().item(),
+            "error": ((full - decoupled - rest).norm() / size).item(),
+        }
+        add_row(rows, row, report)
     return {"rows": rows}
 
 
@@ -56,19 +54,19 @@ def draw(result: dict[str, Any]) -> Any:
     figure, axes = new_figure(2)
     rows = result["rows"]
     labels = [f"{row['task']}\n{row['observe']}\niteration {row['iteration']}" for row in rows]
-    places = list(range(len(rows)))
+    ticks = list(range(len(rows)))
     for name, label in (
         ("full_norm", "full gradient"),
         ("decoupled_norm", "decoupled gradient"),
         ("regularization_norm", "control regularisation"),
     ):
-        axes[0, 0].semilogy(places, [row[name] for row in rows], "o", label=label)
+        axes[0, 0].semilogy(ticks, [row[name] for row in rows], "o", label=label)
     axes[0, 0].set_ylabel("norm")
     axes[0, 0].legend(fontsize=7)
-    axes[0, 1].semilogy(places, [row["error"] for row in rows], "kx")
+    axes[0, 1].semilogy(ticks, [row["error"] for row in rows], "kx")
     axes[0, 1].set_ylabel("relative rest: full - decoupled - regularisation")
     for one in axes.flat:
-        one.set_xticks(places, labels, fontsize=5)
+        one.set_xticks(ticks, labels, fontsize=5)
     figure.set_size_inches(12, 4.5)
     return figure
 

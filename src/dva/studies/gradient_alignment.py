@@ -9,9 +9,9 @@ Source: D.Va, Figure 3.
 import dataclasses
 from typing import Any
 
+from dva.studies.building import build_first_order, first_order_config
 from dva.studies.gradients import Start, cosine, decoupled_gradient, flat, full_gradient
-from dva.studies.report import Report, StudyConfig, describe, new_figure, silent
-from dva.studies.setup import new_learner
+from dva.studies.report import Report, StudyConfig, add_row, new_figure, silent
 
 __all__ = ["Config", "draw", "measure", "summary"]
 
@@ -23,7 +23,7 @@ class Config(StudyConfig):
     task: str = "hopper"
     """Task to train on."""
     iterations: int | None = None
-    """Training iterations; none: 300, with --full 2,000."""
+    """Training iterations; None: 300, with --full 2,000."""
     comparisons: int = 60
     """Comparisons along the run."""
 
@@ -31,27 +31,27 @@ class Config(StudyConfig):
 def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Trains and compares; returns one row for each comparison."""
     iterations = config.iterations or (2_000 if config.full else 300)
-    learner = new_learner(
-        config.task, "shac", config.seed, config.device, observe="state", iterations=iterations
+    described = first_order_config(
+        config.task, "shac", "state", iterations, seed=config.seed, device=config.device
     )
     every = max(1, iterations // config.comparisons)
-    rows = []
-    for _ in range(iterations):
-        metrics = learner.iterate()
-        if learner.iteration % every == 0:
-            start = Start(learner, config.seed + learner.iteration)
-            full = flat(full_gradient(learner, start))
-            decoupled = flat(decoupled_gradient(learner, start))
-            rows.append(
-                {
-                    "iteration": learner.iteration,
-                    "return": metrics["return"],
-                    "cosine": cosine(full, decoupled),
-                    "full_norm": full.norm().item(),
-                    "decoupled_norm": decoupled.norm().item(),
-                }
-            )
-            report(describe(rows[-1]))
+    rows: list[dict[str, Any]] = []
+    with build_first_order(described) as algorithm:
+        for _ in range(iterations):
+            metrics = algorithm.iterate()
+            if algorithm.iteration % every != 0:
+                continue
+            start = Start(algorithm, config.seed + algorithm.iteration)
+            full = flat(full_gradient(algorithm, start))
+            decoupled = flat(decoupled_gradient(algorithm, start))
+            row = {
+                "iteration": algorithm.iteration,
+                "return": metrics["return"],
+                "cosine": cosine(full, decoupled),
+                "full_norm": full.norm().item(),
+                "decoupled_norm": decoupled.norm().item(),
+            }
+            add_row(rows, row, report)
     return {"task": config.task, "rows": rows}
 
 

@@ -9,8 +9,8 @@ import dataclasses
 import statistics
 from typing import Any
 
-from dva.studies.report import Report, StudyConfig, describe, new_figure, silent
-from dva.studies.setup import new_learner
+from dva.studies.building import build_first_order, first_order_config
+from dva.studies.report import Report, StudyConfig, add_row, new_figure, silent
 
 __all__ = ["Config", "draw", "measure", "summary"]
 
@@ -24,33 +24,34 @@ class Config(StudyConfig):
     tasks: tuple[str, ...] = ("cartpole", "hopper", "ant", "humanoid")
     """Tasks to train on."""
     iterations: int | None = None
-    """Training iterations; none: 40, with --full the planned ones."""
+    """Training iterations; None: 40, with --full the planned ones."""
 
 
 def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Trains both on each task; returns norms and returns of every iteration."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for task in config.tasks:
         for algo in LABELS:
             small: dict[str, Any] = {} if config.full else {"num_envs": 8, "image_size": 48}
-            learner = new_learner(
-                task, algo, config.seed, config.device, observe="pixels", camera="differentiable",
-                precision="float32", **small,
+            described = first_order_config(
+                task, algo, "pixels", camera="differentiable", seed=config.seed,
+                device=config.device, precision="float32", **small,
             )  # fmt: skip
-            count = config.iterations or (learner.config.iterations if config.full else 40)
-            metrics = [learner.iterate() for _ in range(count)]
-            rows.append(
-                {
-                    "task": task,
-                    "algo": algo,
-                    "num_envs": learner.config.num_envs,
-                    "horizon": learner.config.horizon,
-                    "norm": [row["actor_grad_norm"] for row in metrics],
-                    "return": [row["return"] for row in metrics],
-                    "nonfinite": sum(row["nonfinite_count"] or 0 for row in metrics),
-                }
-            )
-            report(describe(rows[-1]))
+            with build_first_order(described) as algorithm:
+                num_envs, horizon = described.env.num_envs, described.algorithm.horizon
+                planned = described.run.env_steps // (num_envs * horizon)
+                count = config.iterations or (planned if config.full else 40)
+                metrics = [algorithm.iterate() for _ in range(count)]
+            row = {
+                "task": task,
+                "algo": algo,
+                "num_envs": num_envs,
+                "horizon": horizon,
+                "norm": [row["actor_grad_norm"] for row in metrics],
+                "return": [row["return"] for row in metrics],
+                "nonfinite": sum(row["nonfinite_count"] or 0 for row in metrics),
+            }
+            add_row(rows, row, report)
     return {"rows": rows}
 
 

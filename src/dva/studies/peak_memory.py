@@ -25,16 +25,17 @@ from xml.etree import ElementTree
 import torch
 
 from dva import tasks
-from dva.compute.errors import UsageError
-from dva.learning import preset
-from dva.runs.config import resolve_device
-from dva.studies.report import Report, StudyConfig, describe, new_figure, silent
-from dva.studies.routes import LABELS, ROUTES, draw_bars, new_route
+from dva.compute.device import resolve_device
+from dva.compute.errors import UsageError, usage_errors
+from dva.runs import default_config
+from dva.studies.report import Report, StudyConfig, add_row, new_figure, silent
+from dva.studies.routes import LABELS, ROUTES, Route, draw_bars, open_route
 from dva.tasks import Task
 
 __all__ = ["Config", "draw", "measure", "measure_case", "summary"]
 
 
+Sweep = Literal["horizon", "image-size", "geoms"]
 SWEEPS = {"horizon": "horizon", "image size": "image_size", "geoms": "added_geoms"}
 """What grows, and its field in a row."""
 
@@ -46,52 +47,48 @@ class Config(StudyConfig):
     tasks: tuple[str, ...] = ("cartpole", "hopper", "ant", "humanoid")
     """Tasks to measure."""
     sweep_task: str = "cartpole"
-    """Task on which image size, horizon and the number of geoms grow."""
+    """Task on which horizon, image size and the number of geoms grow."""
+    sweeps: tuple[Sweep, ...] = ("horizon", "image-size", "geoms")
+    """What grows, one after the other."""
     state_storage: Literal["full", "recompute"] = "recompute"
     """How all routes keep the physics for its gradient: of little, the images' part shows."""
     num_envs: int | None = None
-    """Environments; none: 8, with --full 32."""
+    """Environments; None: 8, with --full 32."""
     horizon: int | None = None
-    """Steps of a rollout; none: 16, with --full 32."""
+    """Steps of a rollout; None: 16, with --full 32."""
     image_size: int | None = None
-    """Side of the images; none: 48, with --full 84."""
+    """Side of the images; None: 48, with --full 84."""
 
 
 def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Measures every case; returns one row each."""
-    if resolve_device(config.device) == "cpu" and not Path("/proc/self/clear_refs").exists():
+    with usage_errors():
+        device = resolve_device(config.device)
+    if device.type == "cpu" and not Path("/proc/self/clear_refs").exists():
         raise UsageError("Peak memory on a CPU is measured on Linux only. Use --device cuda.")
     size = {
         "num_envs": config.num_envs or (32 if config.full else 8),
         "horizon": config.horizon or (32 if config.full else 16),
         "image_size": config.image_size or (84 if config.full else 48),
     }
+    grown = {
+        "horizon": [{"horizon": factor * size["horizon"] // 2} for factor in (1, 2, 4)],
+        "image-size": [{"image_size": factor * size["image_size"] // 4} for factor in (3, 4, 6)],
+        "geoms": [{"added_geoms": geoms} for geoms in (0, 16, 64)],
+    }
     cases = [("task", {"task": task, **size}) for task in config.tasks]
-    for factor in (1, 2, 4):
-        cases.append(
-            (
-                "horizon",
-                {"task": config.sweep_task, **size, "horizon": factor * size["horizon"] // 2},
-            )
-        )
-    for factor in (3, 4, 6):
-        cases.append(
-            (
-                "image size",
-                {"task": config.sweep_task, **size, "image_size": factor * size["image_size"] // 4},
-            )
-        )
-    for geoms in (0, 16, 64):
-        cases.append(("geoms", {"task": config.sweep_task, **size, "added_geoms": geoms}))
-    rows = []
+    for sweep in config.sweeps:
+        for change in grown[sweep]:
+            case = {"task": config.sweep_task, **size, **change}
+            cases.append((sweep.replace("-", " "), case))
+    rows: list[dict[str, Any]] = []
     for sweep, case in cases:
         for route in ROUTES:
             arguments = {
                 "route": route, "seed": config.seed, "device": config.device,
                 "state_storage": config.state_storage, **case,
             }  # fmt: skip
-            rows.append({"sweep": sweep, **measure_apart(**arguments)})
-            report(describe(rows[-1]))
+            add_row(rows, {"sweep": sweep, **measure_apart(**arguments)}, report)
     return {"size": size, "rows": rows}
 
 
@@ -120,10 +117,11 @@ def measure_case(
     **size: int,
 ) -> dict[str, Any]:
     """Measures one case in this process."""
+    threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         name = _decorated(tasks.get(task), added_geoms, Path(folder)) if added_geoms else task
         # the decorated task's networks are those of the task
-        networks = preset("dva", task)
+        networks = default_config(task, "dva", "paper").algorithm
         changes: dict[str, Any] = {
             "state_storage": state_storage,
             "trunk_size": networks.trunk_size,
@@ -131,12 +129,24 @@ def measure_case(
             "critic_hidden": networks.critic_hidden,
             **size,
         }
-        small = {"num_envs": 2, "horizon": 2}
-        new_route(route, name, seed, device, **{**changes, **small})()
-        run = new_route(route, name, seed, device, **changes)
-    on_gpu = resolve_device(device) != "cpu"
+        small = {**changes, "num_envs": 2, "horizon": 2}
+        with open_route(route, name, seed, device, threads, **small) as warm_up:
+            warm_up.run()
+        del warm_up
+        with open_route(route, name, seed, device, threads, **changes) as measured:
+            peak = _peak_growth(measured)
+    frames = (size["horizon"] + 3) * size["num_envs"] * 3 * size["image_size"] ** 2
+    return {
+        "route": route, "task": task, **size, "added_geoms": added_geoms,
+        "peak_mb": peak / 2**20, "uint8_frames_mb": frames / 2**20,
+    }  # fmt: skip
+
+
+def _peak_growth(route: Route) -> int:
+    """Returns the bytes by which two iterations raise the peak of the memory in use."""
+    on_gpu = route.algorithm.device.type == "cuda"
     if on_gpu:
-        run()  # cuDNN tries its convolutions on these sizes
+        route.run()  # cuDNN tries its convolutions on these sizes
     gc.collect()
     if on_gpu:
         before = torch.cuda.memory_allocated()
@@ -145,13 +155,8 @@ def measure_case(
         before = _resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
     for _ in range(2):
-        run()
-    peak = torch.cuda.max_memory_allocated() if on_gpu else _resident("VmHWM")
-    frames = (size["horizon"] + 3) * size["num_envs"] * 3 * size["image_size"] ** 2
-    return {
-        "route": route, "task": task, **size, "added_geoms": added_geoms,
-        "peak_mb": (peak - before) / 2**20, "uint8_frames_mb": frames / 2**20,
-    }  # fmt: skip
+        route.run()
+    return (torch.cuda.max_memory_allocated() if on_gpu else _resident("VmHWM")) - before
 
 
 def _decorated(task: Task, count: int, folder: Path) -> str:
@@ -161,9 +166,9 @@ def _decorated(task: Task, count: int, folder: Path) -> str:
     bodies = list(tree.iter("body"))
     for i in range(count):
         angle = 2.4 * i  # the spheres wind around the body's axis
-        place = f"{0.1 * math.cos(angle):.3f} {0.1 * math.sin(angle):.3f} {0.3 * i / count:.3f}"
+        position = f"{0.1 * math.cos(angle):.3f} {0.1 * math.sin(angle):.3f} {0.3 * i / count:.3f}"
         ElementTree.SubElement(
-            bodies[i % len(bodies)], "geom", type="sphere", size="0.03", pos=place,
+            bodies[i % len(bodies)], "geom", type="sphere", size="0.03", pos=position,
             contype="0", conaffinity="0", mass="0", rgba="0.8 0.3 0.2 1",
         )  # fmt: skip
     path = folder / task.mjcf.name
@@ -194,7 +199,8 @@ def draw(result: dict[str, Any]) -> Any:
                 for row in result["rows"]
                 if row["sweep"] == sweep and row["route"] == route
             ]
-            axes[0, panel].plot(*zip(*points, strict=True), "o-", label=LABELS[route])
+            x, y = zip(*points, strict=True) if points else ((), ())
+            axes[0, panel].plot(x, y, "o-", label=LABELS[route])
         axes[0, panel].set_xlabel(key.replace("_", " "))
         axes[0, panel].legend(fontsize=7)
     for one in axes.flat:
@@ -211,7 +217,7 @@ def summary(result: dict[str, Any]) -> list[str]:
         size = [row[name] for name in ("num_envs", "horizon", "image_size", "added_geoms")]
         seen.setdefault((row["sweep"], row["task"], *size), {})[row["route"]] = row["peak_mb"]
     for (sweep, task, n, h, size, geoms), peaks in seen.items():
-        ratio, lean = (peaks["visual-shac"] / peaks[name] for name in ("dva", "dva-lean"))
+        ratio = peaks["visual-shac"] / peaks["dva"]
         text = ", ".join(f"{LABELS[route]} {peaks[route]:.0f} MB" for route in ROUTES)
         lines.append(
             f"{sweep:10} {task:9} N {n} h {h} {size} px +{geoms} geoms: {text} ({ratio:.1f} x)"

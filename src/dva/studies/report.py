@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dva.compute.device import resolve_device
+from dva.compute.errors import usage_errors
 from dva.runs.files import write_atomically
 from dva.runs.machine import describe_machine
 
-__all__ = ["Report", "StudyConfig", "describe", "new_figure", "save", "silent"]
+__all__ = ["Report", "StudyConfig", "add_row", "new_figure", "save", "silent"]
 
 Report = Callable[[str], None]
 """Takes a line about what was just measured."""
@@ -22,11 +24,11 @@ def silent(line: str) -> None:
 
 @dataclasses.dataclass
 class StudyConfig:
-    """What every study can be told."""
+    """Flags of every study."""
 
     output: Path | None = None
-    """Files to write, without their ending; none: studies/NAME. Files of an earlier study stay
-    where they are: the new ones get a number."""
+    """Files to write, without their ending; None: studies/NAME. Nothing is overwritten: later files
+    get a number."""
     full: bool = False
     """The paper's size instead of one that takes minutes on a CPU."""
     seed: int = 0
@@ -35,14 +37,15 @@ class StudyConfig:
     """auto, cpu or cuda."""
 
 
-def describe(row: dict[str, Any]) -> str:
-    """Writes the texts and numbers of a row as one line."""
+def add_row(rows: list[dict[str, Any]], row: dict[str, Any], report: Report) -> None:
+    """Adds a row to the others, and reports its texts and numbers as one line."""
+    rows.append(row)
     values = {
         name: f"{value:.3g}" if isinstance(value, float) else value
         for name, value in row.items()
         if isinstance(value, str | int | float)
     }
-    return "  ".join(f"{name} {value}" for name, value in values.items())
+    report("  ".join(f"{name} {value}" for name, value in values.items()))
 
 
 def new_figure(columns: int, rows: int = 1) -> tuple[Any, Any]:
@@ -62,11 +65,8 @@ def save(config: StudyConfig, name: str, result: dict[str, Any], figure: Any) ->
     base = _free(config.output or Path("studies") / name)
     base.parent.mkdir(parents=True, exist_ok=True)
     about = {"study": name, "date": time.strftime("%Y-%m-%d"), "config": _plain(config)}
-    device = config.device
-    if device == "auto":
-        from dva.runs.config import resolve_device
-
-        device = resolve_device(device)
+    with usage_errors():
+        device = resolve_device(config.device)
     content = json.dumps({**about, **describe_machine(device), **result}, indent=1) + "\n"
     path = base.with_name(base.name + ".json")
     write_atomically(path, lambda temporary: temporary.write_text(content))

@@ -20,6 +20,8 @@ from dva.studies.report import Report, silent
 __all__ = ["Config", "draw", "measure", "summary"]
 
 LABELS = {"shac": "SHAC", "dva": "decoupled gradient"}
+STOP_AT = 409_600
+"""Environment steps of a small study: 200 iterations."""
 
 
 @dataclasses.dataclass
@@ -27,21 +29,21 @@ class Config(CurvesConfig):
     """Compare SHAC and the decoupled gradient from states (Figure 13)."""
 
     stop_at: int | None = None
-    """Iterations to train; none: 200, with --full the planned ones."""
+    """Environment steps to train; None: 409,600, with --full the planned ones."""
 
 
 def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Averages the curves of the runs given, or trains them first, on Cartpole and Hopper."""
     if config.runs:
         runs = open_runs(
-            config.runs, lambda run: run.config.learner.observe == "state", "runs from states"
+            config.runs, lambda run: run.config.env.observe == ("state",), "runs from states"
         )
     else:
         runs = train_runs(
             report, config.run_dir or Path("runs/state-dpg"), tuple(LABELS),
             config.tasks or ("cartpole", "hopper"), config.seeds_to_train,
             observe="state", device=config.device,
-            stop_at=config.stop_at or (None if config.full else 200),
+            stop_at=config.stop_at or (None if config.full else STOP_AT),
         )  # fmt: skip
     return {"curves": collect(runs)}
 

@@ -13,16 +13,16 @@ from typing import Any
 import torch
 
 from dva.learning import DVA
+from dva.policies import normalize
+from dva.studies.building import ComparisonConfig, algorithms_to_compare
 from dva.studies.gradients import (
     Start,
     cosine,
     decoupled_gradient,
     flat,
     open_loop_gradient,
-    same_rollout,
 )
-from dva.studies.report import Report, describe, new_figure, silent
-from dva.studies.setup import ComparisonConfig, learners_to_compare
+from dva.studies.report import Report, add_row, new_figure, silent
 
 __all__ = ["Config", "draw", "measure", "summary"]
 
@@ -36,24 +36,22 @@ class Config(ComparisonConfig):
 
 def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Compares gradients; returns one row each."""
-    rows = []
-    for learner, seed, name in learners_to_compare(config, "dva", num_envs=8):
-        assert isinstance(learner, DVA)
-        rows.append({**name, **_compare(learner, seed)})
-        report(describe(rows[-1]))
+    rows: list[dict[str, Any]] = []
+    for algorithm, seed, name in algorithms_to_compare(config, "dva", num_envs=8):
+        assert isinstance(algorithm, DVA)
+        add_row(rows, {**name, **_compare(algorithm, seed)}, report)
     return {"rows": rows}
 
 
-def _compare(learner: DVA, seed: int) -> dict[str, Any]:
-    start = Start(learner, seed)
-    rollout, gradients = open_loop_gradient(learner, start)
-    learner.horizon_normalizer = learner.normalizer.frozen()
+def _compare(algorithm: DVA, seed: int) -> dict[str, Any]:
+    start = Start(algorithm, seed)
+    rollout, gradients = open_loop_gradient(algorithm, start)
     open_loop = torch.stack(gradients)
-    learner.policy_gradient(rollout, open_loop)
-    parameters = list(learner.actor.parameters())
+    algorithm.policy_gradient(rollout, open_loop)
+    parameters = list(algorithm.actor.parameters())
     ours = flat([p.grad for p in parameters if p.grad is not None])
-    cloning = {f"{beta:g}": _cloning_gradient(learner, start, open_loop, beta) for beta in BETAS}
-    one_graph = flat(decoupled_gradient(learner, start))
+    cloning = {f"{beta:g}": _cloning_gradient(algorithm, start, open_loop, beta) for beta in BETAS}
+    one_graph = flat(decoupled_gradient(algorithm, start))
     return {
         "norm": ours.norm().item(),
         "one_graph_error": ((ours - one_graph).norm() / ours.norm()).item(),
@@ -64,21 +62,22 @@ def _compare(learner: DVA, seed: int) -> dict[str, Any]:
 
 
 def _cloning_gradient(
-    learner: DVA, start: Start, open_loop: torch.Tensor, beta: float
+    algorithm: DVA, start: Start, open_loop: torch.Tensor, beta: float
 ) -> torch.Tensor:
     """Differentiates the cloning loss, from observations and actions of the same rollout."""
-    with same_rollout(learner, start):
-        rollout, _ = open_loop_gradient(learner, start)
+    rollout, _ = open_loop_gradient(algorithm, start)
     improved = torch.stack(rollout.actions).detach() - beta * open_loop
-    if rollout.frames is not None:
-        inputs = rollout.frames.observations(0, rollout.noise.shape[0] * rollout.noise.shape[1])
-    else:
-        inputs = learner.horizon_normalizer(rollout.states).flatten(0, 1)
-    mean, log_std = learner.actor(inputs)
+    samples = rollout.noise.shape[0] * rollout.noise.shape[1]
+    vectors = normalize(rollout.vectors, algorithm.horizon_normalizers)
+    inputs = {
+        **{name: buffer.observations(0, samples) for name, buffer in rollout.frames.items()},
+        **{name: value.flatten(0, 1) for name, value in vectors.items()},
+    }
+    mean, log_std = algorithm.actor(inputs)
     action = mean + log_std.exp() * rollout.noise.flatten(0, 1)
     # float64 from here: a - (a - beta g) loses digits for a small beta
     loss = (action.double() - improved.double().flatten(0, 1)).square().sum() / (2.0 * beta)
-    return flat(list(torch.autograd.grad(loss, list(learner.actor.parameters()))))
+    return flat(list(torch.autograd.grad(loss, list(algorithm.actor.parameters()))))
 
 
 def draw(result: dict[str, Any]) -> Any:
@@ -87,16 +86,16 @@ def draw(result: dict[str, Any]) -> Any:
     labels = [
         f"{row['task']}\n{row['observe']}\niteration {row['iteration']}" for row in result["rows"]
     ]
-    places = range(len(labels))
+    ticks = range(len(labels))
     for beta in (f"{b:g}" for b in BETAS):
         axes[0, 0].semilogy(
-            places, [row["cloning_error"][beta] for row in result["rows"]], "o",
+            ticks, [row["cloning_error"][beta] for row in result["rows"]], "o",
             label=f"cloning, beta = {beta}",
         )  # fmt: skip
     axes[0, 0].semilogy(
-        places, [row["one_graph_error"] for row in result["rows"]], "kx", label="one graph"
+        ticks, [row["one_graph_error"] for row in result["rows"]], "kx", label="one graph"
     )
-    axes[0, 0].set_xticks(list(places), labels, fontsize=6)
+    axes[0, 0].set_xticks(list(ticks), labels, fontsize=6)
     axes[0, 0].set_ylabel("relative difference to D.Va's gradient")
     axes[0, 0].legend(fontsize=7)
     figure.set_size_inches(9, 4.5)

@@ -20,14 +20,16 @@ from dva.studies.report import Report, silent
 __all__ = ["Config", "draw", "measure", "summary"]
 
 LABELS = {"dva": "D.Va", "shac": "visual SHAC"}
+ENV_STEPS = 153_600
+"""Planned environment steps of a small study: 300 iterations on Cartpole."""
 
 
 @dataclasses.dataclass
 class Config(CurvesConfig):
     """Compare visual SHAC and D.Va on the same camera (Figure 7)."""
 
-    iterations: int | None = None
-    """Planned iterations; none: 300, with --full the algorithm's."""
+    env_steps: int | None = None
+    """Planned environment steps; None: 153,600, with --full those of the algorithm's preset."""
 
 
 def measure(config: Config, report: Report = silent) -> dict[str, Any]:
@@ -36,7 +38,9 @@ def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     if config.runs:
         runs = open_runs(
             config.runs,
-            lambda run: run.config.learner.pixels and run.config.learner.camera == "differentiable",
+            lambda run: (
+                "pixels" in run.config.env.observe and run.config.env.camera == "differentiable"
+            ),
             "runs from pixels of the differentiable camera",
         )
     else:
@@ -44,9 +48,9 @@ def measure(config: Config, report: Report = silent) -> dict[str, Any]:
             ("cartpole", "hopper", "ant", "humanoid") if config.full else ("cartpole",)
         )
         changes: dict[str, Any] = {"preset": "paper"} if config.full else {}
-        iterations = config.iterations or (None if config.full else 300)
-        if iterations is not None:
-            changes["iterations"] = iterations
+        env_steps = config.env_steps or (None if config.full else ENV_STEPS)
+        if env_steps is not None:
+            changes["env_steps"] = env_steps
         runs = train_runs(
             report, config.run_dir or Path("runs/visual-shac"), tuple(LABELS), tasks,
             config.seeds_to_train, observe="pixels", camera="differentiable",
