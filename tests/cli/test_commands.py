@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import pytest
 
 from dva.cli import COMMANDS, main
 from dva.runs import Run
+from dva.tasks import registry
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 TINY = (
     "train cartpole --preset cpu --device cpu --threads 1 --num-envs 4 --horizon 4 --image-size 32 "
     "--evaluation-episodes 2 --video-interval 0"
@@ -204,19 +207,21 @@ def test_random_agent(tmp_path, capsys):
     assert video.is_file()
 
 
-def test_the_task_of_the_docs_is_trained_by_commands(tmp_path):
-    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
-    blocks = [block for block in text.split("```python\n")[1:] if "class Slide" in block]
-    (tmp_path / "slide_task.py").write_text(blocks[0].split("```")[0])
+def test_a_task_of_ones_own_is_trained_resumed_and_evaluated(tmp_path, monkeypatch):
+    shutil.copy(EXAMPLES / "slide_task.py", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))
+    monkeypatch.delitem(sys.modules, "slide_task", raising=False)
     plan = [*TINY[2:], "--env-steps", "32", "--run-dir", "run"]
     for arguments in (
         ["train", "--device", "cpu", "slide_task:slide", *plan],
         ["train", "--resume", "run", "--env-steps", "48"],
         ["eval", "run", "--device", "cpu", "--episodes", "1"],
     ):
-        process = start(*arguments, cwd=tmp_path)
-        assert process.wait(60) == 0, process.stderr and process.stderr.read()
+        assert main(arguments) == 0
     assert "task: slide_task:slide" in (tmp_path / "run" / "config.yaml").read_text()
+    del sys.modules["slide_task"]
 
 
 def test_doctor_ends_with_its_verdict(capsys, monkeypatch):

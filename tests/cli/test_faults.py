@@ -17,7 +17,7 @@ from dva.tasks import registry
 
 TINY = (
     "train cartpole --preset cpu --device cpu --threads 1 --num-envs 4 --horizon 4 --image-size 32 "
-    "--evaluation-episodes 0 --video-interval 0 --iterations 100000"
+    "--evaluation-episodes 0 --video-interval 0 --env-steps 1600000"
 ).split()
 CONTROL_TERMINAL = """
 import fcntl, os, sys, termios
@@ -49,9 +49,8 @@ def test_a_place_that_takes_no_file_is_named(line, capsys):
 
 
 def test_a_value_that_an_environment_refuses_is_one_line(tmp_path, capsys, monkeypatch):
-    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
-    blocks = [block for block in text.split("```python\n")[1:] if "class Slide" in block]
-    code = blocks[0].split("```")[0].replace('name: str = "slide"', 'name: str = "broken"')
+    code = (Path(__file__).parents[2] / "examples" / "slide_task.py").read_text()
+    code = code.replace('name: str = "slide"', 'name: str = "broken"')
     code = code.replace('robot: str = "cartpole"', 'robot: str = "broken.xml"')
     (tmp_path / "broken_task.py").write_text(code)
     (tmp_path / "broken.xml").write_text("<mujoco><worldbody><bdy/></worldbody></mujoco>")
@@ -59,7 +58,7 @@ def test_a_value_that_an_environment_refuses_is_one_line(tmp_path, capsys, monke
     monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))  # other tests list all tasks
     flags = TINY[2:]
     for line in (["random", "broken_task:broken"], ["train", "broken_task:broken", *flags]):
-        assert "MuJoCo cannot compile broken.xml" in refusal(line, capsys)
+        assert f"MuJoCo cannot compile {tmp_path / 'broken.xml'}" in refusal(line, capsys)
     assert not (tmp_path / "runs").exists()
     del sys.modules["broken_task"]
 

@@ -100,9 +100,9 @@ def test_config_names_the_wrong_value() -> None:
     ("changes", "message"),
     [
         ({"num_envs": 0}, "num_envs is 0"),
-        ({"num_envs": 10**9}, "num_envs is 1000000000; it must be between 1 and 1,000,000"),
+        ({"num_envs": 10**9}, "num_envs is 1000000000; give .* 1 and 1,000,000"),
         ({"frame_stack": 0}, "frame_stack is 0"),
-        ({"image_size": 5000}, "image_size is 5000; it must be between 1 and 4096"),
+        ({"image_size": 5000}, "image_size is 5000; give a side .* from 1 to 4096"),
         ({"observe": ()}, "observe is .*one name or more"),
         ({"camera": "soft"}, "camera is 'soft'; it must be hard or differentiable"),
         ({"state_storage": "disk"}, "state_storage is 'disk'; it must be full or recompute"),

@@ -132,7 +132,7 @@ def test_encoder_scales_images_by_the_range_of_their_entry() -> None:
         expected = F.relu(layer(expected))
     expected = expected.permute(0, 2, 3, 1).flatten(1)
     torch.testing.assert_close(encoder(x), expected, atol=1e-5, rtol=1e-5)
-    with pytest.raises(ValueError, match="'far' lie between 0.0 and inf: give .* finite"):
+    with pytest.raises(ValueError, match="'far' lie between 0.0 and inf. Give .* finite"):
         Encoder(Entry("far", "image", (1, 16, 16), low=0.0))
 
 

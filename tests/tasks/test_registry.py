@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import gymnasium
 import pytest
@@ -104,11 +103,3 @@ def test_importing_dva_alone_is_light():
     assert run.stdout.split()[-1] == "make"
     with pytest.raises(AttributeError, match="no attribute 'maek'"):
         _ = dva.maek  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def test_code_in_the_documentation_runs():
-    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
-    blocks = [part.split("```")[0] for part in text.split("```python")[1:]]
-    assert len(blocks) == 3
-    for block in blocks:
-        exec(compile(block, "docs/tasks.md", "exec"), {"__name__": "documentation"})
