@@ -214,7 +214,10 @@ def test_actions_are_clipped(make):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 2e6])
 def test_non_finite_state_is_replaced(make, stand_ins, simulator, value):
     env = make(**stand_ins)
-    env.nan_guard = True
+    kept: list[tuple] = []
+    env.on_nonfinite = lambda state, action, mask: kept.append(
+        (state.joint_q, state.joint_qd, action, mask)
+    )
     env.reset()
     before = env.state.joint_q.clone(), env.state.joint_qd.clone()
     simulator.spoil = {1: value}
@@ -228,11 +231,13 @@ def test_non_finite_state_is_replaced(make, stand_ins, simulator, value):
     (reward.sum() + info["final_observation"]["state"].sum()).backward()
     assert action.grad is not None
     assert (action.grad[:, 0] != 0).tolist() == [True, False, True]
-    for kept, expected in zip(info["nonfinite_state"], (*before, action.detach()), strict=True):
-        assert torch.equal(kept, expected)
+    ((*seen, mask),) = kept
+    assert torch.equal(mask, info["nonfinite"])
+    for value, expected in zip(seen, (*before, action.detach()), strict=True):
+        assert torch.equal(value, expected)
     simulator.spoil = {}
     *_, info = env.step(torch.zeros(3, 1))
-    assert not info["nonfinite"].any() and "nonfinite_state" not in info
+    assert not info["nonfinite"].any() and len(kept) == 1
     assert info["episode_length"].tolist() == [2, 1, 2]
 
 

@@ -1,7 +1,7 @@
 """The vector environment: one task, N robots, stepped, sensed and restarted together, in torch."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -52,7 +52,8 @@ class VectorEnv:
     Attributes:
         task, simulator, num_envs, device, action_spec, observation_spec, policy_spec,
         episode_length [control steps], stochastic_start, final_observations: as given.
-        nan_guard: when True, a step with a non-finite state also gives info["nonfinite_state"].
+        on_nonfinite: None, or called after a step with non-finite environments: with the state
+            before it, the action (N, A) and which environments those are, bool (N,).
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class VectorEnv:
         self.episode_length = task.episode_length
         self.stochastic_start = stochastic_start
         self.final_observations = final_observations and bool(sensors)
-        self.nan_guard = False
+        self.on_nonfinite: Callable[[State, torch.Tensor, torch.Tensor], None] | None = None
         state = Entry(STATE, "vector", (check_task(task, simulator.model, simulator.device),))
         self._readings = Readings(sensors)
         self.observation_spec = ObservationSpec((*self._readings.entries, state))
@@ -105,7 +106,7 @@ class VectorEnv:
     def recordable(self) -> bool:
         """Whether a step works on the device alone, so that a CUDA graph can hold it."""
         parts = self.simulator.recordable and self._readings.recordable
-        return parts and not self._may_look and not self.nan_guard
+        return parts and not self._may_look and self.on_nonfinite is None
 
     def reset(self, seed: int | None = None) -> Observation:
         """Begins a new episode in every environment.
@@ -140,8 +141,7 @@ class VectorEnv:
             truncated: bool (N,): the time ran out and the task did not fail.
             info: "final_observation", before the restarts and with its graph: "state" (zero where
                 it was non-finite), and all other entries if `final_observations`; "nonfinite" bool
-                (N,); "episode_return" float (N,) and "episode_length" int (N,), this step included;
-                with `nan_guard`, "nonfinite_state": (joint_q, joint_qd, action) before such a step.
+                (N,); "episode_return" float (N,) and "episode_length" int (N,), this step included.
 
         Raises:
             RuntimeError: before the first reset, or after close.
@@ -161,10 +161,8 @@ class VectorEnv:
             "episode_return": self._episode_return,
             "episode_length": self._episode_step,
         }
-        if self.nan_guard and bool(nonfinite.any()):
-            info["nonfinite_state"] = tuple(
-                x.detach().clone() for x in (before.joint_q, before.joint_qd, action)
-            )
+        if self.on_nonfinite is not None and bool(nonfinite.any()):
+            self.on_nonfinite(before.detach(), action.detach(), nonfinite)
         self._state, self._described = after.state, after.observation
         self._finish_step(after.terminated | truncated, info["final_observation"])
         return self.observation, after.reward, after.terminated, truncated, info

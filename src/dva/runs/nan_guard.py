@@ -15,34 +15,7 @@ from dva.envs.vector_env import MAX_ENTRY
 from dva.runs.files import read_json_object, write_atomically, write_json
 from dva.sim import Model, State, WarpSimulator, load_model
 
-__all__ = ["Replay", "dump_nonfinite", "replay", "watch_nonfinite"]
-
-
-def watch_nonfinite(env: Any, found: Callable[[dict[str, torch.Tensor]], None]) -> None:
-    """Calls `found` whenever a step of the environment goes non-finite.
-
-    Args:
-        env: a vector environment; its `nan_guard` is switched on and its `step` wrapped.
-        found: gets "joint_q" (n, nq), "joint_qd" (n, nd), "action" (n, A) before the step and
-            "environment" (n,), the numbers of the n environments concerned.
-    """
-    env.nan_guard = True
-    step = env.step
-
-    def watched(action: torch.Tensor) -> Any:
-        result = step(action)
-        info = result[-1]
-        if "nonfinite_state" in info:
-            which = torch.nonzero(info["nonfinite"]).flatten()
-            names = ("joint_q", "joint_qd", "action")
-            state = {
-                name: value[which]
-                for name, value in zip(names, info["nonfinite_state"], strict=True)
-            }
-            found({**state, "environment": which.cpu()})
-        return result
-
-    env.step = watched
+__all__ = ["Replay", "dump_nonfinite", "replay"]
 
 
 def dump_nonfinite(

@@ -22,9 +22,10 @@ from dva.runs.interrupt import Interrupt
 from dva.runs.intervals import CheckpointClock, VideoClock
 from dva.runs.machine import describe_machine
 from dva.runs.metrics import MetricsWriter, peak_memory_mb, truncate_metrics
-from dva.runs.nan_guard import dump_nonfinite, watch_nonfinite
+from dva.runs.nan_guard import dump_nonfinite
 from dva.runs.policy import POLICY
 from dva.runs.run import Run
+from dva.sim import State
 
 __all__ = ["Session"]
 
@@ -81,7 +82,7 @@ class Session:
         self.nonfinite: dict[str, torch.Tensor] | None = None
         self.device = env.device
         if self.config.run.nan_guard:
-            watch_nonfinite(env, self._keep_nonfinite)
+            env.on_nonfinite = self._keep_nonfinite
 
     def restore(self, planned_before: int) -> None:
         """Puts algorithm, environment and files back to the latest checkpoint.
@@ -284,9 +285,14 @@ class Session:
         write_atomically(self.run.evaluation_path, lambda temporary: temporary.write_text(text))
         return result
 
-    def _keep_nonfinite(self, state: dict[str, torch.Tensor]) -> None:
+    def _keep_nonfinite(self, state: State, action: torch.Tensor, mask: torch.Tensor) -> None:
         if self.nonfinite is None:  # the first of an iteration: later ones may follow from it
-            self.nonfinite = state
+            self.nonfinite = {
+                "joint_q": state.joint_q[mask],
+                "joint_qd": state.joint_qd[mask],
+                "action": action[mask],
+                "environment": torch.nonzero(mask).flatten().cpu(),
+            }
 
     def _dump_nonfinite(self) -> None:
         if self.nonfinite is None:

@@ -27,11 +27,13 @@ class CameraSensor:
 
     name: str = "pixels"
     output: Literal["rgb", "depth", "segmentation"] = "rgb"
-    """"rgb" uint8 (3, H, W); "depth" float32 (1, H, W) [m]; "segmentation" int32 (1, H, W), number
-    of the body, -1 where there is none."""
+    """"rgb" uint8 (3, H, W); "depth" float32 (1, H, W) [m], up to `depth_range`;
+    "segmentation" int32 (1, H, W), number of the body, -1 where there is none."""
     view: View | None = None
     image_size: int | tuple[int, int] | None = None
     frame_stack: int | None = None
+    depth_range: float = 10.0
+    """Distance at which "depth" is cut off [m]: what a policy reads is scaled by it."""
 
     def build(self, request: SensorRequest) -> Sensor:
         """Builds the camera that the request asks for.
@@ -75,7 +77,7 @@ class CameraSensor:
             dtype = "float32" if gradient else "uint8"
             return Entry(self.name, "image", (3, *size), dtype, stack, "sRGB in 0..255", 0.0, 255.0)
         if self.output == "depth":
-            far = request.scene.far
+            far = self.depth_range
             return Entry(self.name, "image", (1, *size), "float32", stack, "m", 0.0, far)
         last = len(request.model.body_names) - 1
         return Entry(
@@ -151,6 +153,8 @@ class _CameraReading:
         frame = self._render(state)
         if frame.dim() == 3:  # depth and segmentation have no axis for channels
             frame = frame[:, None]
+        if self.entry.units == "m":
+            frame = frame.clamp(max=self.entry.high)
         if self.entry.dtype == "uint8" and frame.dtype != torch.uint8:
             frame = frame.round().to(torch.uint8)
         return frame

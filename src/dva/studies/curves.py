@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import EngFormatter
 
 from dva.runs import Run, TrainConfig, UsageError, default_config, train
 from dva.runs.resume import require_continuable
@@ -22,7 +23,7 @@ class CurvesConfig(StudyConfig):
     """Flags of a study that compares learning curves."""
 
     runs: tuple[Path, ...] = ()
-    """Runs of both algorithms; none: train them."""
+    """Runs of both algorithms; None: train them."""
     tasks: tuple[str, ...] | None = None
     """Tasks to train, if no runs are given; None: the study's."""
     seeds: int | None = None
@@ -162,8 +163,6 @@ def _average(runs: Sequence[Run], axis: str) -> dict[str, list[float]]:
 
 def draw_curves(curves: dict[str, dict[str, Any]], labels: dict[str, str]) -> Any:
     """Draws one column per task, returns over steps above and over time below."""
-    from matplotlib.ticker import EngFormatter
-
     figure, axes = new_figure(len(curves), len(AXES))
     for column, (task, algorithms) in enumerate(curves.items()):
         for row, (axis, label) in enumerate(AXES.items()):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from dva.compute.device import resolve_device
 from dva.compute.errors import usage_errors
 from dva.runs.files import write_atomically
@@ -50,8 +52,6 @@ def add_row(rows: list[dict[str, Any]], row: dict[str, Any], report: Report) -> 
 
 def new_figure(columns: int, rows: int = 1) -> tuple[Any, Any]:
     """Makes a figure with axes (rows, columns)."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(4.6 * columns, 3.6 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for one in axes.flat:
