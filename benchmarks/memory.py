@@ -74,7 +74,7 @@ def make_and_close(number: int) -> None:
 def train_briefly(number: int) -> None:
     """Trains a run of two iterations, and drops it."""
     with tempfile.TemporaryDirectory() as folder:
-        flags = f"{TINY} --threads 1 --video-interval 0 --iterations 2 --run-dir {folder}/run"
+        flags = f"{TINY} --threads 1 --video-interval 0 --env-steps 32 --run-dir {folder}/run"
         with contextlib.redirect_stdout(io.StringIO()):
             status = run_command(shlex.split(flags))
     assert status == 0
@@ -84,7 +84,7 @@ def train_long(minutes: float, flags: str) -> dict[str, Any]:
     """Trains in a process of its own and watches it."""
     samples: list[tuple[float, float, int]] = []
     with tempfile.TemporaryDirectory() as folder:
-        given = f"{TINY} --iterations 100000000 --minutes {minutes} --run-dir {folder}/run {flags}"
+        given = f"{TINY} --env-steps 1600000000 --minutes {minutes} --run-dir {folder}/run {flags}"
         process = subprocess.Popen(
             [sys.executable, "-m", "dva", *shlex.split(given)], stdout=subprocess.DEVNULL
         )
