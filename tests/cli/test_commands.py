@@ -211,7 +211,7 @@ def test_a_task_of_ones_own_is_trained_resumed_and_evaluated(tmp_path, monkeypat
     shutil.copy(EXAMPLES / "slide_task.py", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))
+    monkeypatch.setattr(registry._TASKS, "entries", dict(registry._TASKS.entries))
     monkeypatch.delitem(sys.modules, "slide_task", raising=False)
     plan = [*TINY[2:], "--env-steps", "32", "--run-dir", "run"]
     for arguments in (

@@ -4,13 +4,26 @@ from pathlib import Path
 
 import pytest
 
-from dva.compute.plugins import find_registered
-
-KNOWN = {"hopper": 1, "ant": 2}
+from dva.compute.plugins import Registry
 
 
 def find(name: str) -> int:
-    return find_registered("task", name, KNOWN, "Register it.")
+    known = Registry[int]("task", "Register it.")
+    known.add("hopper", 1)
+    known.add("ant", 2)
+    return known.get(name)
+
+
+def test_a_name_is_taken_once_unless_it_is_replaced() -> None:
+    known = Registry[int]("task", "Register it.")
+    known.add("ant", 2)
+    known.add("ant", 2)  # the same again, as when a module is imported anew
+    with pytest.raises(ValueError, match="The task 'ant' exists already.*replace=True"):
+        known.add("ant", 3)
+    known.add("ant", 3, replace=True)
+    assert known.get("ant") == 3 and known.names() == ["ant"]
+    with pytest.raises(ValueError, match="'a:b' of this task is not allowed"):
+        known.add("a:b", 1)
 
 
 def test_a_known_name_is_found() -> None:

@@ -48,10 +48,10 @@ def in_examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from dva.tasks import registry
 
     lists: list[dict[str, Any]] = [
-        registry._TASKS,  # type: ignore[list-item]
-        algorithms._ALGORITHMS,  # type: ignore[list-item]
-        simulators._SIMULATORS,  # type: ignore[list-item]
-        action_gradient._ESTIMATORS,  # type: ignore[list-item]
+        registry._TASKS.entries,  # type: ignore[list-item]
+        algorithms._ALGORITHMS.entries,  # type: ignore[list-item]
+        simulators._SIMULATORS.entries,  # type: ignore[list-item]
+        action_gradient._ESTIMATORS.entries,  # type: ignore[list-item]
         gymnasium.registry,  # type: ignore[list-item]
     ]
     before, modules = [dict(known) for known in lists], set(sys.modules)

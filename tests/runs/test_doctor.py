@@ -64,11 +64,11 @@ def own_task(folder: Path, mjcf: str, /, **changes: str) -> str:
 
 @pytest.fixture
 def in_folder(tmp_path, monkeypatch):
-    known, ids = dict(registry._TASKS), dict(gymnasium.registry)
+    known, ids = dict(registry._TASKS.entries), dict(gymnasium.registry)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    registry._TASKS.clear()
-    registry._TASKS.update(known)
+    registry._TASKS.entries.clear()
+    registry._TASKS.entries.update(known)
     gymnasium.registry.clear()
     gymnasium.registry.update(ids)
 

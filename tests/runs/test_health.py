@@ -32,11 +32,11 @@ class NanReward(Cartpole):
 
 @pytest.fixture(autouse=True)
 def new_tasks() -> Iterator[None]:
-    known, ids = dict(registry._TASKS), dict(gymnasium.registry)
+    known, ids = dict(registry._TASKS.entries), dict(gymnasium.registry)
     tasks.register(NanReward())
     yield
-    registry._TASKS.clear()
-    registry._TASKS.update(known)
+    registry._TASKS.entries.clear()
+    registry._TASKS.entries.update(known)
     gymnasium.registry.clear()
     gymnasium.registry.update(ids)
 

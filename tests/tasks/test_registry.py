@@ -16,10 +16,10 @@ from dva.tasks import registry
 
 @pytest.fixture(autouse=True)
 def forget_new_tasks():
-    known, ids = dict(registry._TASKS), dict(gymnasium.registry)
+    known, ids = dict(registry._TASKS.entries), dict(gymnasium.registry)
     yield
-    registry._TASKS.clear()
-    registry._TASKS.update(known)
+    registry._TASKS.entries.clear()
+    registry._TASKS.entries.update(known)
     gymnasium.registry.clear()
     gymnasium.registry.update(ids)
 

@@ -1,11 +1,15 @@
 """The list of algorithms: every file of one puts its entry here, and so may a user's own file."""
 
-from dva.compute.plugins import find_registered
+from dva.compute.plugins import Registry
 from dva.learning.algorithm import AlgorithmEntry
 
 __all__ = ["get", "names", "register"]
 
-_ALGORITHMS: dict[str, AlgorithmEntry] = {}
+_ALGORITHMS = Registry[AlgorithmEntry](
+    "algorithm",
+    "An algorithm of your own is made known with dva.learning.register(AlgorithmEntry(...)), and "
+    "found by commands as MODULE:NAME.",
+)
 
 
 def register(entry: AlgorithmEntry, replace: bool = False) -> AlgorithmEntry:
@@ -18,12 +22,7 @@ def register(entry: AlgorithmEntry, replace: bool = False) -> AlgorithmEntry:
     Raises:
         ValueError: the name is taken.
     """
-    if entry.name in _ALGORITHMS and not replace:
-        raise ValueError(
-            f"An algorithm named {entry.name!r} exists already. Choose another name, or pass "
-            "replace=True to take it over."
-        )
-    _ALGORITHMS[entry.name] = entry
+    _ALGORITHMS.add(entry.name, entry, replace)
     return entry
 
 
@@ -33,13 +32,9 @@ def get(name: str) -> AlgorithmEntry:
     Raises:
         ValueError: there is none of that name, or the module cannot be imported.
     """
-    return find_registered(
-        "algorithm", name, _ALGORITHMS,
-        "An algorithm of your own is made known with dva.learning.register(AlgorithmEntry(...)), "
-        "and found by commands as MODULE:NAME.",
-    )  # fmt: skip
+    return _ALGORITHMS.get(name)
 
 
 def names() -> list[str]:
     """Lists the names of all algorithms in alphabetical order."""
-    return sorted(_ALGORITHMS)
+    return _ALGORITHMS.names()

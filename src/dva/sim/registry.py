@@ -1,12 +1,17 @@
 """The list of simulators: a user's own file may put one here."""
 
-from dva.compute.plugins import find_registered
+from dva.compute.plugins import Registry
 from dva.sim.simulator import SimulatorFactory
 from dva.sim.warp.simulator import WarpSimulator
 
 __all__ = ["find_simulator", "register_simulator"]
 
-_SIMULATORS: dict[str, SimulatorFactory] = {"warp": WarpSimulator.build}
+_SIMULATORS = Registry[SimulatorFactory](
+    "simulator",
+    "One of your own is made known with dva.sim.register_simulator(NAME, FACTORY), and found as "
+    "MODULE:NAME.",
+)
+_SIMULATORS.add("warp", WarpSimulator.build)
 
 
 def register_simulator(name: str, factory: SimulatorFactory) -> None:
@@ -19,9 +24,7 @@ def register_simulator(name: str, factory: SimulatorFactory) -> None:
     Raises:
         ValueError: the name is taken.
     """
-    if _SIMULATORS.get(name, factory) != factory:
-        raise ValueError(f"A simulator named {name!r} exists already. Choose another name.")
-    _SIMULATORS[name] = factory
+    _SIMULATORS.add(name, factory)
 
 
 def find_simulator(name: str) -> SimulatorFactory:
@@ -30,8 +33,4 @@ def find_simulator(name: str) -> SimulatorFactory:
     Raises:
         ValueError: there is none of that name, or the module cannot be imported.
     """
-    return find_registered(
-        "simulator", name, _SIMULATORS,
-        "One of your own is made known with dva.sim.register_simulator(NAME, FACTORY), and found "
-        "as MODULE:NAME.",
-    )  # fmt: skip
+    return _SIMULATORS.get(name)

@@ -6,12 +6,16 @@ from collections.abc import Iterable
 
 import gymnasium
 
-from dva.compute.plugins import find_registered
+from dva.compute.plugins import Registry
 from dva.tasks.task import Task
 
 __all__ = ["get", "import_task_files", "names", "register"]
 
-_TASKS: dict[str, Task] = {}
+_TASKS = Registry[Task](
+    "task",
+    "A task of your own is made known with dva.tasks.register(MyTask()), and found by commands as "
+    "MODULE:NAME.",
+)
 
 
 def register(task: Task, replace: bool = False) -> Task:
@@ -39,19 +43,15 @@ def register(task: Task, replace: bool = False) -> Task:
             f"Task name {task.name!r} is not allowed. Use lower-case words of letters and digits "
             "joined by hyphens, for example 'hopper-backward'."
         )
-    if task.name in _TASKS and not replace:
-        raise ValueError(
-            f"A task named {task.name!r} exists already. Choose another name, or pass replace=True "
-            "to take it over."
-        )
-    if task.name not in _TASKS:
+    known = task.name in _TASKS.entries
+    _TASKS.add(task.name, task, replace)
+    if not known:
         gymnasium.register(
             id=f"dva/{''.join(word.capitalize() for word in words)}-v0",
             entry_point="dva.envs.gymnasium_adapter:make_single",
             vector_entry_point="dva.envs.gymnasium_adapter:make_vector",
             kwargs={"task": task.name},
         )
-    _TASKS[task.name] = task
     return task
 
 
@@ -65,16 +65,12 @@ def get(name: str) -> Task:
         ValueError: there is no task of that name (the message lists all and suggests the closest),
             or the module cannot be imported.
     """
-    return find_registered(
-        "task", name, _TASKS,
-        "Register a task of your own with dva.tasks.register(MyTask()), and name it in commands as "
-        "MODULE:NAME.",
-    )  # fmt: skip
+    return _TASKS.get(name)
 
 
 def names() -> list[str]:
     """Lists the names of all tasks in alphabetical order."""
-    return sorted(_TASKS)
+    return _TASKS.names()
 
 
 def import_task_files(folders: Iterable[str]) -> None:

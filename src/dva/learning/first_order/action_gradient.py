@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dva.compute.plugins import find_registered
+from dva.compute.plugins import Registry
 from dva.envs import Environment
 from dva.learning.first_order.returns import horizon_loss
 from dva.learning.first_order.rollout import Rollout
@@ -95,7 +95,12 @@ class AdjointActionGradient:
         return torch.stack(gradients), loss.detach()
 
 
-_ESTIMATORS: dict[str, Callable[[], ActionGradient]] = {"adjoint": AdjointActionGradient}
+_ESTIMATORS = Registry[Callable[[], ActionGradient]](
+    "action gradient",
+    "One of your own is made known with register_action_gradient(NAME, CLASS), and found as "
+    "MODULE:NAME.",
+)
+_ESTIMATORS.add("adjoint", AdjointActionGradient)
 
 
 def register_action_gradient(name: str, make: Callable[[], ActionGradient]) -> None:
@@ -108,9 +113,7 @@ def register_action_gradient(name: str, make: Callable[[], ActionGradient]) -> N
     Raises:
         ValueError: the name is taken.
     """
-    if name in _ESTIMATORS and _ESTIMATORS[name] is not make:
-        raise ValueError(f"An action gradient {name!r} exists already. Choose another name.")
-    _ESTIMATORS[name] = make
+    _ESTIMATORS.add(name, make)
 
 
 def find_action_gradient(name: str) -> ActionGradient:
@@ -119,11 +122,7 @@ def find_action_gradient(name: str) -> ActionGradient:
     Raises:
         ValueError: there is none of that name, or the module cannot be imported.
     """
-    return find_registered(
-        "action gradient", name, _ESTIMATORS,
-        "One of your own is made known with register_action_gradient(NAME, CLASS), and found as "
-        "MODULE:NAME.",
-    )()  # fmt: skip
+    return _ESTIMATORS.get(name)()
 
 
 def drop_nonfinite(gradient: Tensor) -> tuple[Tensor, Tensor]:
