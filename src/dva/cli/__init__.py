@@ -18,8 +18,8 @@ COMMANDS = {
     "train": "Train a policy; writes a run folder. --resume continues one.",
     "eval": "Evaluate the deterministic policy of a run; --video films it.",
     "random": "Film a random (or motionless) agent, to see a task without training.",
-    "study": "Make a table or figure of the paper anew, with its numbers.",
-    "list": "List tasks and algorithms.",
+    "study": "Check a claim of the paper; writes a figure and its numbers.",
+    "list": "List tasks, algorithms and presets.",
     "doctor": "Check the installation; --replay shows what made a run non-finite.",
 }
 """Every command with one line of help. Modules are imported when called: `--help` stays fast."""

@@ -14,7 +14,8 @@ def run(arguments: Sequence[str]) -> int:
 
     if not arguments or arguments[0] in ("-h", "--help"):
         width = max(map(len, STUDIES))
-        print("usage: dva study NAME [flags]\n\nReproduce a table or figure of the paper.\n")
+        print("usage: dva study NAME [flags]\n")
+        print("Check a claim of the paper; writes a figure and its numbers.\n")
         print("\n".join(f"  {name:<{width}}  {text}" for name, text in STUDIES.items()))
         print("\n`dva study NAME --help` explains its flags.")
         if arguments:

@@ -20,7 +20,7 @@ from dva.runs.resume import continued_config, require_continuable
 __all__ = ["run"]
 
 AlgorithmConfig = TypeVar("AlgorithmConfig")
-DESCRIPTION = """Train a policy, from pixels unless --observe state.
+DESCRIPTION = """Train a policy: from pixels (shac: from states), unless --observe says otherwise.
 
 Everything is written to a run folder. Ctrl-C saves a checkpoint and says how to resume. Defaults
 below are those of {task} with algorithm {algo} and preset {preset}; others have others."""

@@ -21,7 +21,9 @@ class EnvConfig:
         ValueError: a value is outside its range.
     """
 
-    task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
+    task: Annotated[
+        tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK", help_behavior_hint="(required)")
+    ]
     """Task to train on; `dva list` shows all. MODULE:NAME for one of your own."""
     num_envs: int = 64
     """Environments stepped in parallel, N."""

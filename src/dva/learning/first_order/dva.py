@@ -52,10 +52,11 @@ class DvaConfig(FirstOrderConfig):
     """Estimator of dL/da: adjoint, through a differentiable simulator; MODULE:NAME for one of your
     own."""
     micro_batch: int | None = None
-    """Images in one piece of the regression: sets its peak memory only. None: by memory_budget."""
+    """Images in one piece of the regression: sets its peak memory only. None: as many as fit
+    --memory-budget."""
     memory_budget: float | None = None
-    """Memory for the regression's activations, MB, if micro_batch is None. None: 32 for each thread
-    of a CPU, 2048 on CUDA."""
+    """Memory for the regression's activations, MB, unless --micro-batch is given. None: 32 for each
+    thread of a CPU, 2048 on CUDA."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
