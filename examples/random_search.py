@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dva.compute.arguments import require
+from dva.compute.random_streams import stream_seed
 from dva.envs import Environment
 from dva.learning import AlgorithmEntry, Metrics, TrainingContext, register
 from dva.policies import NO_MEMORY
@@ -88,7 +89,8 @@ class RandomSearch:
     ) -> None:
         self.env, self.config = env, config
         self.policy = LinearPolicy(env.policy_spec, env.action_spec).to(env.device)
-        self.generator = torch.Generator(env.device).manual_seed(context.seed)
+        seed = stream_seed(context.seed, "search")
+        self.generator = torch.Generator(env.device).manual_seed(seed)
         self.env_steps = 0
         self.best = -math.inf
         env.reset()

@@ -242,3 +242,14 @@ def test_a_policy_of_pixels_is_never_shown_states() -> None:
         algorithm.policy_gradient(rollout, torch.zeros(5, 6, 2))
     with pytest.raises(ValueError, match="no 'pixels', which the policy reads"):
         algorithm.policy.act({"state": torch.zeros(6, 4)}, {})
+
+
+def test_noise_and_minibatches_of_neighbouring_seeds_are_apart() -> None:
+    one, next_one = small_dva(seed=0), small_dva(seed=1)
+    states = [
+        x.get_state()
+        for algorithm in (one, next_one)
+        for x in (algorithm.noise_generator, algorithm.shuffle_generator)
+    ]
+    for i, state in enumerate(states):
+        assert not any(torch.equal(state, other) for other in states[i + 1 :])

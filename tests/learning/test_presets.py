@@ -1,3 +1,4 @@
+import dataclasses
 from typing import Any
 
 import pytest
@@ -122,7 +123,7 @@ def test_algorithms_are_listed_under_their_names() -> None:
 def test_an_algorithm_s_name_is_taken_once() -> None:
     entry = learning.get("dva")
     with pytest.raises(ValueError, match="'dva' exists already.*replace=True"):
-        learning.register(entry)
+        learning.register(dataclasses.replace(entry, description="another"))
     assert learning.register(entry, replace=True) is learning.get("dva")
 
 

@@ -91,6 +91,7 @@ class TrainingContext:
     env_steps: int
     """Planned environment steps: schedules reach their end there. Training may stop earlier."""
     seed: int = 0
+    """Seed of the run; `stream_seed` derives one for each purpose from it."""
     threads: int | None = None
     """CPU threads for work side by side, with torch's own set to 1; None leaves parallelism to
     torch."""

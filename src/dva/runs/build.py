@@ -10,6 +10,7 @@ import torch
 from dva import learning
 from dva.compute.device import resolve_device
 from dva.compute.errors import UsageError, usage_errors
+from dva.compute.random_streams import stream_seed
 from dva.compute.threads import use_threads
 from dva.envs import VectorEnv, make
 from dva.learning import Algorithm, TrainingContext
@@ -81,7 +82,8 @@ def build_env(
         config: names the task, what a policy observes, and the CPU threads, if no others are given.
         num_envs: number of environments; None: what `config` asks for.
         device: "auto", "cpu" or "cuda"; None: what `config` asks for.
-        seed: of the starts, until a reset gives another; None: what `config` asks for.
+        seed: of the starts, until a reset gives another; None: the stream "starts" of the
+            configuration's seed.
         threads: CPU threads; None: what `config` asks for.
 
     Raises:
@@ -93,7 +95,7 @@ def build_env(
             env.task,
             num_envs=num_envs or env.num_envs,
             device=device or run.device,
-            seed=run.seed if seed is None else seed,
+            seed=stream_seed(run.seed, "starts") if seed is None else seed,
             observe=env.observe,
             image_size=env.image_size,
             frame_stack=env.frame_stack,

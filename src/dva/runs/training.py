@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from dva.compute.errors import UsageError
+from dva.compute.random_streams import stream_seed
 from dva.runs.build import build_algorithm, build_env, memory_errors, threads_of
 from dva.runs.config import TrainConfig
 from dva.runs.resume import continued_config, require_continuable
@@ -100,7 +101,7 @@ def train(
     def show(row: dict[str, Any], seconds_left: float | None) -> None:
         report(Update(None, row, config.run.last_step, seconds_left))
 
-    torch.manual_seed(config.run.seed)
+    torch.manual_seed(stream_seed(config.run.seed, "torch"))
     with memory_errors(config), threads_of(config) as threads:
         # Built before the folder is made: what cannot be built leaves no empty run behind.
         say("Building the environment (the first time compiles kernels)")

@@ -61,7 +61,6 @@ def build_first_order(config: TrainConfig) -> Iterator[FirstOrderAlgorithm]:
     """
     with build(config) as built:
         assert isinstance(built.algorithm, FirstOrderAlgorithm)
-        built.env.reset()  # so that a seed gives the starts of the published numbers: its second
         yield built.algorithm
 
 

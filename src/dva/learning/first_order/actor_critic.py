@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from dva.compute.random_streams import stream_seed
 from dva.compute.recording import Blocks, CudaRecorder, FixedState, Recorder
 from dva.compute.timing import PhaseTimer
 from dva.envs import Environment
@@ -63,7 +64,7 @@ class FirstOrderAlgorithm:
         state_size = env.observation_spec[STATE].channels
         # Parameters are drawn on the CPU: a seed means the same policy on every device.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(context.seed)
+            torch.manual_seed(stream_seed(context.seed, "networks"))
             self.policy = ActorPolicy(
                 env.policy_spec,
                 env.action_spec,
@@ -86,8 +87,8 @@ class FirstOrderAlgorithm:
         betas, max_norm = config.adam_betas, config.max_grad_norm
         self.actor_optimizer = ClippedAdam(self.actor.parameters(), betas, max_norm)
         self.critic_optimizer = ClippedAdam(self.critic.parameters(), betas, max_norm)
-        self.noise_generator = torch.Generator(self.device).manual_seed(context.seed)
-        self.shuffle_generator = torch.Generator(self.device).manual_seed(context.seed + 1)
+        self.noise_generator = self._new_generator("noise")
+        self.shuffle_generator = self._new_generator("minibatches")
         self.episodes = EpisodeHistory()
         self.blocks = Blocks()
         """Runs the blocks of `train_once`."""
@@ -199,6 +200,10 @@ class FirstOrderAlgorithm:
         for name, seen in {**rollout.vectors, STATE: rollout.states}.items():
             self.normalizers[name].update(seen)  # type: ignore[operator]
         return {"critic_loss": loss, "critic_grad_norm": norm, "nonfinite_count": skipped}
+
+    def _new_generator(self, stream: str) -> torch.Generator:
+        seed = stream_seed(self.context.seed, stream)
+        return torch.Generator(self.device).manual_seed(seed)
 
     def _learning_rate(self, first: float) -> float:
         """Interpolates a learning rate for the present iteration."""
