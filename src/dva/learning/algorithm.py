@@ -132,3 +132,9 @@ class AlgorithmEntry:
     """Names of its presets; the first is that for GPUs, the second that for CPUs."""
     image_gradient: bool = False
     """Whether it differentiates through images, in one graph."""
+    final_observations: bool = False
+    """Whether it needs all readings of the last state of an episode, in
+    info["final_observation"], as learners do that bootstrap from images: see `dva.make`."""
+    threads_inside: bool = False
+    """Whether CPU threads work inside torch's operations, as large batches want it, and not side
+    by side on parts of the environments; algorithms of one graph always do so."""

@@ -45,7 +45,7 @@ def build(config: TrainConfig) -> Iterator[Built]:
         UsageError: a value is not allowed.
     """
     with threads_of(config) as threads:
-        env = build_env(config, threads=threads)
+        env = build_env(config, threads=threads, training=True)
         try:
             yield Built(env, build_algorithm(config, env, threads), threads)
         finally:
@@ -64,8 +64,8 @@ def threads_of(config: TrainConfig, device: str | None = None) -> Iterator[int |
     """
     with usage_errors():
         found = resolve_device(device or config.run.device)
-    one_graph = _image_gradient(config)
-    with use_threads(found, config.run.threads, inside_operations=one_graph) as threads:
+    inside = learning.get(config.algo).threads_inside or _image_gradient(config)
+    with use_threads(found, config.run.threads, inside_operations=inside) as threads:
         yield threads
 
 
@@ -75,6 +75,7 @@ def build_env(
     device: str | None = None,
     seed: int | None = None,
     threads: int | None = None,
+    training: bool = False,
 ) -> VectorEnv:
     """Builds the environments of a configuration, for training and for evaluation alike.
 
@@ -85,6 +86,7 @@ def build_env(
         seed: of the starts, until a reset gives another; None: the stream "starts" of the
             configuration's seed.
         threads: CPU threads; None: what `config` asks for.
+        training: whether the algorithm's own wish for final observations counts.
 
     Raises:
         UsageError: a value is not allowed, or this machine has no such device.
@@ -102,7 +104,7 @@ def build_env(
             camera=env.camera,
             image_gradient=_image_gradient(config),
             simulator=env.simulator,
-            final_observations=False,
+            final_observations=training and learning.get(config.algo).final_observations,
             state_storage=env.state_storage,
             threads=threads or run.threads,
             capture=run.cuda_graphs,

@@ -105,7 +105,7 @@ def train(
     with memory_errors(config), threads_of(config) as threads:
         # Built before the folder is made: what cannot be built leaves no empty run behind.
         say("Building the environment (the first time compiles kernels)")
-        env = build_env(config, threads=threads)
+        env = build_env(config, threads=threads, training=True)
         try:
             algorithm = build_algorithm(config, env, threads)
             run = Run.create(config) if resume is None else resume
