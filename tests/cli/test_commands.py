@@ -101,6 +101,24 @@ def test_mistakes_are_named_with_the_fix(line, message, capsys, tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        (["train", "cartpole", "--resume", ""], "after '--resume'"),
+        (["train", "cartpole", "--run-dir="], "of '--run-dir'"),
+        (["train", ""], "after 'train'"),
+        (["eval", ""], "after 'eval'"),
+        (["random", "cartpole", "--video", " "], "after '--video'"),
+        (["doctor", "--replay", ""], "after '--replay'"),
+    ],
+)
+def test_an_empty_value_is_refused(line, place, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(line) == 2
+    assert f"error: The value {place} is empty. Give one" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_list(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out

@@ -7,7 +7,7 @@ import tyro
 
 from dva.compute.errors import UsageError
 
-__all__ = ["find_task", "find_value", "find_values", "parse"]
+__all__ = ["find_task", "find_value", "find_values", "parse", "require_values"]
 
 T = TypeVar("T")
 
@@ -16,13 +16,34 @@ def parse(kind: type[T], arguments: Sequence[str], command: str, **options: Any)
     """Reads flags into a dataclass, whose docstrings are the help text.
 
     Raises:
-        UsageError: a value lies outside its range.
+        UsageError: a value is empty, or lies outside its range.
         SystemExit: the flags are wrong (2), or help was asked for (0).
     """
+    require_values(arguments, command)
     try:
         return tyro.cli(kind, args=list(arguments), prog=f"dva {command}", **options)
     except ValueError as error:  # from a configuration that checks its own ranges
         raise UsageError(str(error)) from error
+
+
+def require_values(arguments: Sequence[str], command: str) -> None:
+    """Makes sure that no argument is empty: as a path it would mean the folder one works in.
+
+    Raises:
+        UsageError: an argument is empty, as when a shell's variable is not set.
+    """
+    for before, argument in zip([command, *arguments], arguments, strict=False):
+        flag, equals, value = argument.partition("=")
+        if not argument.strip():
+            place = f"after {before!r}"
+        elif flag.startswith("--") and equals and not value.strip():
+            place = f"of {flag!r}"
+        else:
+            continue
+        raise UsageError(
+            f"The value {place} is empty. Give one; if it "
+            "comes from a shell's variable, check that it is set."
+        )
 
 
 def find_value(arguments: Sequence[str], flag: str) -> str | None:

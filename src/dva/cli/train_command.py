@@ -11,7 +11,7 @@ from typing import Annotated, Generic, TypeVar
 import tyro
 
 from dva import runs, tasks
-from dva.cli.flags import find_task, find_value, find_values, parse
+from dva.cli.flags import find_task, find_value, find_values, parse, require_values
 from dva.cli.progress import Progress
 from dva.runs.checkpoint import read_pointer
 from dva.runs.config import default_config
@@ -37,8 +37,9 @@ class TrainFlags(runs.TrainConfig[AlgorithmConfig], Generic[AlgorithmConfig]):
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
+    require_values(arguments, "train")
     resume = find_value(arguments, "--resume")
-    resumed = runs.Run.open(resume) if resume else None
+    resumed = None if resume is None else runs.Run.open(resume)
     config = _continued(arguments, resumed) if resumed else _new(arguments)
     config.validate()
     with Progress(config, sys.stdout) as progress:
