@@ -70,10 +70,27 @@ def test_train_help_shows_the_values_of_the_preset(capsys):
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "--observe state hopper --preset cpu",
+        "--preset cpu --action-gradient perturbed_actions:perturbed --observe state hopper",
+        "--observe state --action-gradient perturbed_actions:perturbed hopper --preset cpu",
+        "--adam_betas 0.7 0.9 --observe state --preset=cpu hopper",
+    ],
+)
+def test_the_task_may_stand_after_flags(line):
+    from dva.cli.train_command import _new
+
+    config = _new(line.split())
+    assert (config.env.task, config.env.observe, config.preset) == ("hopper", ("state",), "cpu")
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
         ("trian", "Did you mean 'train'"),
         ("train", "Give a task"),
+        ("train --observe state carpole", "Give a task, before the flags: dva train TASK"),
         ("train carpole", "Did you mean 'cartpole'"),
         ("train nowhere:slide", "module 'nowhere', which cannot be imported"),
         ("train .nowhere:slide", "Write MODULE:NAME"),

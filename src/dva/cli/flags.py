@@ -1,13 +1,14 @@
 """Helpers for the flags of all commands."""
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
 from dva.compute.errors import UsageError
 
-__all__ = ["find_task", "find_value", "find_values", "parse", "require_values"]
+__all__ = ["arities", "find_task", "find_value", "find_values", "parse", "require_values"]
 
 T = TypeVar("T")
 
@@ -55,7 +56,7 @@ def find_value(arguments: Sequence[str], flag: str) -> str | None:
             continue
         if equals:
             found = value
-        elif index + 1 < len(arguments):
+        elif index + 1 < len(arguments) and not arguments[index + 1].startswith("--"):
             found = arguments[index + 1]
     return found
 
@@ -75,17 +76,52 @@ def find_values(arguments: Sequence[str], flag: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-def find_task(arguments: Sequence[str], known: Sequence[str]) -> str | None:
-    """Finds the task among arguments whose flags are not parsed yet.
+def arities(*kinds: type, prefix: str = "--") -> dict[str, int | None]:
+    """Returns how many values each flag of the dataclasses takes; None: any number."""
+    found: dict[str, int | None] = {}
+    for kind in kinds:
+        for name, hint in get_type_hints(kind).items():
+            flag = prefix + name.replace("_", "-")
+            if dataclasses.is_dataclass(hint):
+                found |= arities(cast(type, hint), prefix=f"{flag}.")
+            elif hint is bool:
+                found |= {flag: 0, f"{prefix}no-{flag.removeprefix(prefix)}": 0}
+            elif get_origin(hint) in (tuple, list, set, frozenset, dict):
+                values = get_args(hint)
+                fixed = get_origin(hint) is tuple and Ellipsis not in values
+                found[flag] = len(values) if fixed else None
+            else:
+                found[flag] = 1
+    return found
 
-    The task is the first argument if that is not a flag; otherwise the first argument that names a
-    task, or is MODULE:NAME, and is not the value of a flag that takes any text.
+
+def find_task(
+    arguments: Sequence[str], taken: Mapping[str, int | None], known: Sequence[str]
+) -> int | None:
+    """Finds the task among arguments that are not parsed yet; returns its place.
+
+    The task is the first argument that is no value of a flag. If there is none, it is the last
+    value of a flag that takes any number of them, if that value names a task or is MODULE:NAME:
+    `--observe state cartpole`.
+
+    Args:
+        arguments: the command line.
+        taken: how many values each flag takes, of `arities`.
+        known: names of tasks.
     """
-    if arguments and not arguments[0].startswith("-"):
-        return arguments[0]
-    free_text = ("--run-dir", "--resume", "--device", "--algo", "--preset")
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        named = argument in known or (":" in argument and not argument.startswith("-"))
-        if named and before not in free_text:
-            return argument
-    return None
+    left: int | None = 0
+    open_place = None
+    for place, argument in enumerate(arguments):
+        if argument.startswith("--") or argument == "-h":
+            flag, equals, _ = argument.replace("_", "-").partition("=")
+            left = 0 if equals or argument == "-h" else taken.get(flag, 1)
+            if argument == "--help":
+                left = 0
+        elif left is None:
+            if argument in known or ":" in argument:
+                open_place = place
+        elif left > 0:
+            left -= 1
+        else:
+            return place
+    return open_place

@@ -10,9 +10,11 @@ from typing import Annotated, Generic, TypeVar
 
 import tyro
 
-from dva import runs, tasks
-from dva.cli.flags import find_task, find_value, find_values, parse, require_values
+from dva import learning, runs, tasks
+from dva.cli.flags import arities, find_task, find_value, find_values, parse, require_values
 from dva.cli.progress import Progress
+from dva.compute.errors import usage_errors
+from dva.envs import EnvConfig
 from dva.runs.checkpoint import read_pointer
 from dva.runs.config import default_config
 from dva.runs.resume import continued_config, require_continuable
@@ -49,24 +51,32 @@ def run(arguments: Sequence[str]) -> int:
 
 def _new(arguments: Sequence[str]) -> runs.TrainConfig:
     """Reads the flags of a new run, first those that choose the preset with the defaults."""
-    task = find_task(arguments, tasks.names())
-    if task is None:
-        if not {"-h", "--help"} & set(arguments):
-            raise runs.UsageError(
-                f"Give a task: dva train TASK. Tasks: {', '.join(tasks.names())}."
-            )
+    algo = find_value(arguments, "--algo") or "dva"
+    with usage_errors():
+        parts = (EnvConfig, runs.RunConfig, learning.get(algo).config)
+    taken = {**arities(*parts), "--algo": 1, "--preset": 1, "--resume": 1}
+    place = find_task(arguments, taken, tasks.names())
+    if place is not None:
+        task = arguments[place]
+        # First, so that no flag that takes any number of values takes it for one of them.
+        arguments = [task, *arguments[:place], *arguments[place + 1 :]]
+    elif {"-h", "--help"} & set(arguments):
         task = "cartpole"
+    else:
+        raise runs.UsageError(
+            f"Give a task, before the flags: dva train TASK. Tasks: {', '.join(tasks.names())}."
+        )
     # The values of a preset depend on what the policy sees, as well as on task and algorithm.
     observe = find_values(arguments, "--observe")
     base = default_config(
         task,
-        find_value(arguments, "--algo") or "dva",
+        algo,
         find_value(arguments, "--preset"),
         device=find_value(arguments, "--device") or "auto",
         **({"observe": observe} if observe else {}),
     )
     # Once a task is given, the help leaves out the argument for it.
-    command = f"train {task}" if task in arguments else "train"
+    command = "train" if place is None else f"train {task}"
     return _strip(_parse(arguments, base, command))
 
 
