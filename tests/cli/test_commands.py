@@ -93,6 +93,8 @@ def test_the_task_may_stand_after_flags(line):
         ("train --observe state carpole", "Give a task, before the flags: dva train TASK"),
         ("train carpole", "Did you mean 'cartpole'"),
         ("train nowhere:slide", "module 'nowhere', which cannot be imported"),
+        ("train nowhere:slide", "Its file must be in the folder you work in.\n"),
+        ("train os:cartpole", "The module 'os' registers no task. Did you mean 'cartpole'?"),
         ("train .nowhere:slide", "Write MODULE:NAME"),
         ("train dva.tasks:carpole", "Did you mean 'dva.tasks:cartpole'"),
         ("random carpole", "Did you mean 'cartpole'"),
