@@ -121,6 +121,20 @@ def test_mistakes_are_named_with_the_fix(line, message, capsys, tmp_path, monkey
 
 
 @pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--observe pixel", "Did you mean 'pixels'"),
+        ("--simulator wrap", "Did you mean 'warp'"),
+        ("--action-gradient adjunct", "Did you mean 'adjoint'"),
+    ],
+)
+def test_an_unknown_part_is_named_before_anything_is_built(flags, message, capsys):
+    assert main(["train", "cartpole", *flags.split()]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.out == ""
+
+
+@pytest.mark.parametrize(
     ("line", "place"),
     [
         (["train", "cartpole", "--resume", ""], "after '--resume'"),

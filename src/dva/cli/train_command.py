@@ -15,9 +15,12 @@ from dva.cli.flags import arities, find_task, find_value, find_values, parse, re
 from dva.cli.progress import Progress
 from dva.compute.errors import usage_errors
 from dva.envs import EnvConfig
+from dva.envs.make import _choose_sensors
+from dva.learning.first_order.action_gradient import find_action_gradient
 from dva.runs.checkpoint import read_pointer
 from dva.runs.config import default_config
 from dva.runs.resume import continued_config, require_continuable
+from dva.sim import find_simulator
 
 __all__ = ["run"]
 
@@ -44,6 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     resumed = None if resume is None else runs.Run.open(resume)
     config = _continued(arguments, resumed) if resumed else _new(arguments)
     config.validate()
+    _require_parts(config)
     with Progress(config, sys.stdout) as progress:
         outcome = runs.train(config, progress.update, resumed)
     return _conclude(outcome)
@@ -85,6 +89,15 @@ def _continued(arguments: Sequence[str], resumed: runs.Run) -> runs.TrainConfig:
     config = _strip(_parse(arguments, continued_config(resumed.config)))
     require_continuable(resumed.config, config)
     return config
+
+
+def _require_parts(config: runs.TrainConfig) -> None:
+    """Looks up the names of what is built later, so that a wrong one is said before the header."""
+    with usage_errors():
+        find_simulator(config.env.simulator)
+        _choose_sensors(tasks.get(config.env.task), config.env.observe, ())
+        if isinstance(config.algorithm, learning.DvaConfig):
+            find_action_gradient(config.algorithm.action_gradient)
 
 
 def _parse(arguments: Sequence[str], base: runs.TrainConfig, command: str = "train") -> TrainFlags:
