@@ -85,6 +85,15 @@ def test_the_task_may_stand_after_flags(line):
     assert (config.env.task, config.env.observe, config.preset) == ("hopper", ("state",), "cpu")
 
 
+def test_help_texts_flow(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    with pytest.raises(SystemExit):
+        main(["train", "cartpole", "--help"])
+    out = capsys.readouterr().out
+    assert "learning rates reach their final value there. (default" in out
+    assert "--stop-at, --checkpoint-interval and" in out
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -132,6 +141,33 @@ def test_an_unknown_part_is_named_before_anything_is_built(flags, message, capsy
     assert main(["train", "cartpole", *flags.split()]) == 2
     captured = capsys.readouterr()
     assert message in captured.err and captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "train cartpole --learning-rate 1",
+            "Not known here: --learning-rate, 1. Did you mean --actor-learning-rate or "
+            "--critic-learning-rate or --final-learning-rate? `dva train cartpole --help`",
+        ),
+        ("train cartpole --camera soft", "--camera is 'soft'; it must be one of 'hard', 'diff"),
+        ("train cartpole --seed x", "--seed is 'x'; it must be a whole number."),
+        ("train cartpole --minutes x", "--minutes is 'x'; it must be {None}|FLOAT."),
+        ("train cartpole --seed", "--seed needs a value."),
+        ("train cartpole --adam-betas 1", "--adam-betas needs 2 values."),
+        ("eval x --checkpoint first", "--checkpoint is 'first'; it must be one of 'latest', 'be"),
+        ("eval", "RUN is missing: Folder of the run. `dva eval --help` explains all flags."),
+        ("random", "TASK is missing: Task; `dva list` shows all. MODULE:NAME for one of your own."),
+        ("eval a b", "Not known here: b."),
+    ],
+)
+def test_a_wrong_flag_is_one_line(line, message, capsys):
+    assert main(line.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {message}") and captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not set("│─╭╰") & set(captured.err)
 
 
 @pytest.mark.parametrize(

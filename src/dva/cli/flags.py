@@ -1,9 +1,13 @@
 """Helpers for the flags of all commands."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
+import docstring_parser  # of tyro, which reads docstrings with it
 import tyro
 
 from dva.compute.errors import UsageError
@@ -17,14 +21,77 @@ def parse(kind: type[T], arguments: Sequence[str], command: str, **options: Any)
     """Reads flags into a dataclass, whose docstrings are the help text.
 
     Raises:
-        UsageError: a value is empty, or lies outside its range.
-        SystemExit: the flags are wrong (2), or help was asked for (0).
+        UsageError: a flag is not known, or a value is missing, empty, or not allowed.
+        SystemExit: help was asked for.
     """
     require_values(arguments, command)
+    complaint = io.StringIO()
     try:
-        return tyro.cli(kind, args=list(arguments), prog=f"dva {command}", **options)
+        with contextlib.redirect_stderr(complaint), _joined_lines():
+            return tyro.cli(kind, args=list(arguments), prog=f"dva {command}", **options)
+    except SystemExit as exit_:
+        if exit_.code == 2:
+            raise UsageError(_condense(complaint.getvalue(), command)) from exit_
+        raise
     except ValueError as error:  # from a configuration that checks its own ranges
         raise UsageError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _joined_lines() -> Iterator[None]:
+    """Lets help texts flow: tyro keeps the line breaks that docstrings have in the source."""
+    read = docstring_parser.parse_from_object
+
+    def read_joined(component: object) -> docstring_parser.Docstring:
+        found = read(component)
+        for param in found.params:
+            paragraphs = (param.description or "").split("\n\n")
+            param.description = "\n\n".join(" ".join(text.split()) for text in paragraphs) or None
+        return found
+
+    docstring_parser.parse_from_object = read_joined
+    try:
+        yield
+    finally:
+        docstring_parser.parse_from_object = read
+
+
+def _condense(box: str, command: str) -> str:
+    """Writes on one line what tyro says in a box: title, message, suggestions, and a footer."""
+    parts: list[list[str]] = [[]]
+    for line in box.splitlines()[1:]:
+        text = line.strip("│| ")  # a box of ASCII where the terminal has nothing better
+        if text and not text.strip("─-"):
+            parts.append([])
+        elif text and line[0] != "╰":
+            parts[-1].append(text)
+    parts = [part for part in parts if part] or [["The flags are wrong"]]
+    message, found = " ".join(parts[0]), ""
+    for part in parts[1:]:
+        if part[0].startswith("Perhaps you meant"):
+            # Flags stand first on their lines; their help, which follows, is left out.
+            flags = [line.split()[0].rstrip(",") for line in part[1:] if line.startswith("--")]
+            found = f" Did you mean {' or '.join(dict.fromkeys(flags))}?"
+    for pattern, text in _PHRASES:
+        message = re.sub(pattern, text, message)
+    return f"{message.rstrip('.')}.{found} `dva {command} --help` explains all flags."
+
+
+_PHRASES = (
+    (r"^Unrecognized (?:options|arguments): (.*)$", r"Not known here: \1"),
+    (r"^invalid choice (.*) for argument '(.*?)'\. Expected one of \((.*?),?\)\.?$",
+     r"\2 is \1; it must be one of \3"),
+    (r"^Missing from (?:.*?): (\S+) (.*?)\.? \(required\)$", r"\1 is missing: \2"),
+    (r"^Missing value for argument '(.*?)'\. Expected 1 values\.$", r"\1 needs a value"),
+    (r"^Missing value for argument '(.*?)'\. Expected (.*) values\.$", r"\1 needs \2 values"),
+    (r"^Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)$",
+     r"\1 is \2; it must be a whole number"),
+    (r"^Error parsing (\S+): no type matching (\S+) could be instantiated from \['(.*?)'\].*$",
+     r"\1 is '\3'; it must be \2"),
+    (r"^Error parsing (\S+): could not convert string to float: (.*)$",
+     r"\1 is \2; it must be a number"),
+)  # fmt: skip
+"""How tyro says things, and how other messages of dva do."""
 
 
 def require_values(arguments: Sequence[str], command: str) -> None:
