@@ -287,6 +287,37 @@ def test_interrupt_saves_and_a_kill_loses_little(tmp_path):
     assert iterations == list(range(1, reached + 3))
 
 
+def test_a_second_interrupt_says_what_is_kept(trained, tmp_path, capsys, monkeypatch):
+    from dva.cli import train_command
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_command.runs, "train", stop)
+    assert main(["train", "--resume", str(trained)]) == 130
+    err = capsys.readouterr().err
+    assert "interrupted; the checkpoint before is kept." in err
+    assert err.endswith(f"dva train --resume {trained}\n")
+    assert main([*TINY, "--run-dir", str(tmp_path / "new")]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_motionless_agent_does_not_overwrite_a_random_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for flags in ([], ["--zero"]):
+        assert main(["random", "cartpole", "--steps", "2", *flags]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "cartpole-random.mp4",
+        "cartpole-zero.mp4",
+    }
+
+
+def test_help_of_doctor_shows_that_the_task_may_be_left_out(capsys):
+    with pytest.raises(SystemExit):
+        main(["doctor", "--help"])
+    assert "dva doctor [-h] [TASK] " in " ".join(capsys.readouterr().out.split())
+
+
 def test_random_agent(tmp_path, capsys):
     video = tmp_path / "video.mp4"
     assert main(["random", "cartpole", "--video", str(video), "--steps", "3", "--zero"]) == 0

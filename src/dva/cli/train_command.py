@@ -48,8 +48,12 @@ def run(arguments: Sequence[str]) -> int:
     config = _continued(arguments, resumed) if resumed else _new(arguments)
     config.validate()
     _require_parts(config)
-    with Progress(config, sys.stdout) as progress:
-        outcome = runs.train(config, progress.update, resumed)
+    try:
+        with Progress(config, sys.stdout) as progress:
+            outcome = runs.train(config, progress.update, resumed)
+    except KeyboardInterrupt:
+        print(f"interrupted{_kept(config, resumed)}", file=sys.stderr)
+        return 128 + signal.SIGINT
     return _conclude(outcome)
 
 
@@ -111,6 +115,20 @@ def _strip(flags: TrainFlags) -> runs.TrainConfig:
     """Drops the flags that are not part of a run's configuration."""
     names = [field.name for field in dataclasses.fields(runs.TrainConfig)]
     return runs.TrainConfig(**{name: getattr(flags, name) for name in names})
+
+
+def _kept(config: runs.TrainConfig, resumed: runs.Run | None) -> str:
+    """Says what an end without a checkpoint leaves, where the run's folder is known."""
+    path = config.run.run_dir if resumed is None else resumed.path
+    try:
+        if path is None or read_pointer(path / "checkpoints", "latest") is None:
+            return ""
+    except runs.UsageError:  # damaged: resuming says how
+        return ""
+    return (
+        "; the checkpoint before is kept. To continue from it: dva train --resume "
+        f"{shlex.quote(str(path))}"
+    )
 
 
 def _conclude(outcome: runs.Outcome) -> int:
