@@ -70,12 +70,40 @@ def test_train_help_shows_the_values_of_the_preset(capsys):
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "--observe state hopper --preset cpu",
+        "--preset cpu --action-gradient perturbed_actions:perturbed --observe state hopper",
+        "--observe state --action-gradient perturbed_actions:perturbed hopper --preset cpu",
+        "--adam_betas 0.7 0.9 --observe state --preset=cpu hopper",
+    ],
+)
+def test_the_task_may_stand_after_flags(line):
+    from dva.cli.train_command import _new
+
+    config = _new(line.split())
+    assert (config.env.task, config.env.observe, config.preset) == ("hopper", ("state",), "cpu")
+
+
+def test_help_texts_flow(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    with pytest.raises(SystemExit):
+        main(["train", "cartpole", "--help"])
+    out = capsys.readouterr().out
+    assert "learning rates reach their final value there. (default" in out
+    assert "--stop-at, --checkpoint-interval and" in out
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
         ("trian", "Did you mean 'train'"),
         ("train", "Give a task"),
+        ("train --observe state carpole", "Give a task, before the flags: dva train TASK"),
         ("train carpole", "Did you mean 'cartpole'"),
         ("train nowhere:slide", "module 'nowhere', which cannot be imported"),
+        ("train nowhere:slide", "Its file must be in the folder you work in.\n"),
+        ("train os:cartpole", "The module 'os' registers no task. Did you mean 'cartpole'?"),
         ("train .nowhere:slide", "Write MODULE:NAME"),
         ("train dva.tasks:carpole", "Did you mean 'dva.tasks:cartpole'"),
         ("random carpole", "Did you mean 'cartpole'"),
@@ -98,6 +126,65 @@ def test_mistakes_are_named_with_the_fix(line, message, capsys, tmp_path, monkey
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
     assert message in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--observe pixel", "Did you mean 'pixels'"),
+        ("--simulator wrap", "Did you mean 'warp'"),
+        ("--action-gradient adjunct", "Did you mean 'adjoint'"),
+    ],
+)
+def test_an_unknown_part_is_named_before_anything_is_built(flags, message, capsys):
+    assert main(["train", "cartpole", *flags.split()]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "train cartpole --learning-rate 1",
+            "Not known here: --learning-rate, 1. Did you mean --actor-learning-rate or "
+            "--critic-learning-rate or --final-learning-rate? `dva train cartpole --help`",
+        ),
+        ("train cartpole --camera soft", "--camera is 'soft'; it must be one of 'hard', 'diff"),
+        ("train cartpole --seed x", "--seed is 'x'; it must be a whole number."),
+        ("train cartpole --minutes x", "--minutes is 'x'; it must be {None}|FLOAT."),
+        ("train cartpole --seed", "--seed needs a value."),
+        ("train cartpole --adam-betas 1", "--adam-betas needs 2 values."),
+        ("eval x --checkpoint first", "--checkpoint is 'first'; it must be one of 'latest', 'be"),
+        ("eval", "RUN is missing: Folder of the run. `dva eval --help` explains all flags."),
+        ("random", "TASK is missing: Task; `dva list` shows all. MODULE:NAME for one of your own."),
+        ("eval a b", "Not known here: b."),
+    ],
+)
+def test_a_wrong_flag_is_one_line(line, message, capsys):
+    assert main(line.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {message}") and captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not set("│─╭╰") & set(captured.err)
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        (["train", "cartpole", "--resume", ""], "after '--resume'"),
+        (["train", "cartpole", "--run-dir="], "of '--run-dir'"),
+        (["train", ""], "after 'train'"),
+        (["eval", ""], "after 'eval'"),
+        (["random", "cartpole", "--video", " "], "after '--video'"),
+        (["doctor", "--replay", ""], "after '--replay'"),
+    ],
+)
+def test_an_empty_value_is_refused(line, place, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(line) == 2
+    assert f"error: The value {place} is empty. Give one" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -198,6 +285,37 @@ def test_interrupt_saves_and_a_kill_loses_little(tmp_path):
     assert process.returncode == 0, err
     iterations = [row["iteration"] for row in Run.open(folder).metrics()]
     assert iterations == list(range(1, reached + 3))
+
+
+def test_a_second_interrupt_says_what_is_kept(trained, tmp_path, capsys, monkeypatch):
+    from dva.cli import train_command
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_command.runs, "train", stop)
+    assert main(["train", "--resume", str(trained)]) == 130
+    err = capsys.readouterr().err
+    assert "interrupted; the checkpoint before is kept." in err
+    assert err.endswith(f"dva train --resume {trained}\n")
+    assert main([*TINY, "--run-dir", str(tmp_path / "new")]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_motionless_agent_does_not_overwrite_a_random_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for flags in ([], ["--zero"]):
+        assert main(["random", "cartpole", "--steps", "2", *flags]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "cartpole-random.mp4",
+        "cartpole-zero.mp4",
+    }
+
+
+def test_help_of_doctor_shows_that_the_task_may_be_left_out(capsys):
+    with pytest.raises(SystemExit):
+        main(["doctor", "--help"])
+    assert "dva doctor [-h] [TASK] " in " ".join(capsys.readouterr().out.split())
 
 
 def test_random_agent(tmp_path, capsys):

@@ -1,10 +1,17 @@
 """The first look at a command line, before the algorithm's flags are known."""
 
+import dataclasses
 import io
+from pathlib import Path
+
+import pytest
 
 from dva import runs
-from dva.cli.flags import find_task, find_value, find_values
+from dva.cli.flags import arities, find_task, find_value, find_values
 from dva.cli.progress import Progress, duration
+from dva.envs import EnvConfig
+from dva.learning import DvaConfig
+from dva.runs import RunConfig
 
 
 def test_find_value():
@@ -13,6 +20,7 @@ def test_find_value():
     assert find_value(arguments, "--preset") == "paper"
     assert find_value(arguments, "--device") is None
     assert find_value(arguments, "--seed") is None
+    assert find_value(["--algo", "--seed", "1"], "--algo") is None
 
 
 def test_find_values():
@@ -23,13 +31,59 @@ def test_find_values():
     assert find_values(["--observe", "state", "--observe", "depth"], "--observe") == ("depth",)
 
 
-def test_find_task():
-    known = ["cartpole", "hopper"]
-    assert find_task(["hopper", "--run-dir", "cartpole"], known) == "hopper"
-    assert find_task(["--run-dir", "cartpole", "--nan-guard", "hopper"], known) == "hopper"
-    assert find_task(["unknown", "--seed", "1"], known) == "unknown"
-    assert find_task(["--seed", "1"], known) is None
-    assert find_task([], known) is None
+def test_arities():
+    @dataclasses.dataclass
+    class Inner:
+        rate: float = 1.0
+
+    @dataclasses.dataclass
+    class Outer:
+        name: str = ""
+        some: tuple[str, ...] = ()
+        pair: tuple[float, float] = (0.0, 0.0)
+        on_off: bool = False
+        place: Path | None = None
+        inner: Inner = dataclasses.field(default_factory=Inner)
+
+    assert arities(Outer) == {
+        "--name": 1, "--some": None, "--pair": 2, "--on-off": 0, "--no-on-off": 0, "--place": 1,
+        "--inner.rate": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "T",
+        "T --run-dir cartpole",
+        "--run-dir cartpole --nan-guard T",
+        "--no-cuda-graphs T --run_dir cartpole",
+        "--action-gradient perturbed_actions:perturbed T",
+        "--action_gradient=perturbed_actions:perturbed T",
+        "--simulator mujoco_simulator:mujoco T --observe state",
+        "--adam-betas 0.7 0.9 T",
+        "--log-std-init -1.0 T",
+        "--observe state T",
+        "--observe heading:cartpole state --seed 3 T",
+        "--seed 3 --observe=state T",
+        "--actor-hidden 64 64 T --seed 3",
+        "-h T",
+        "--help T --observe cartpole",
+    ],
+)
+@pytest.mark.parametrize("task", ["hopper", "slide_task:slide"])
+def test_find_task(line, task):
+    taken = {**arities(EnvConfig, RunConfig, DvaConfig), "--algo": 1, "--preset": 1}
+    arguments = [task if word == "T" else word for word in line.split()]
+    found = find_task(arguments, taken, ["cartpole", "hopper"])
+    assert found is not None and arguments[found] == task
+
+
+def test_find_no_task():
+    taken = arities(EnvConfig, RunConfig, DvaConfig)
+    for line in ("", "--seed 1", "--observe state", "--action-gradient m:x", "--run-dir cartpole"):
+        assert find_task(line.split(), taken, ["cartpole"]) is None
+    assert find_task(["unknown", "--seed", "1"], taken, ["cartpole"]) == 0
 
 
 def test_durations():

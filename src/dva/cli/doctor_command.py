@@ -20,7 +20,7 @@ class DoctorFlags:
     ffmpeg; ends with `Finish Successfully`, or names what failed and what to do.
     """
 
-    task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")] = "cartpole"
+    task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[TASK]")] = "cartpole"
     """Task whose robot and scene are tried; MODULE:NAME for one of your own."""
     device: str = "auto"
     """auto, cpu or cuda."""

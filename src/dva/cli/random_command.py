@@ -19,7 +19,8 @@ class RandomFlags:
     task: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TASK")]
     """Task; `dva list` shows all. MODULE:NAME for one of your own."""
     video: Path | None = None
-    """MP4 file to write: four robots, one tile each, in real time. None: TASK-random.mp4."""
+    """MP4 file to write: four robots, one tile each, in real time. None: TASK-random.mp4, with
+    --zero TASK-zero.mp4."""
     steps: int = 240
     """Number of control steps; 60 make one second."""
     zero: bool = False
@@ -35,7 +36,8 @@ def run(arguments: Sequence[str]) -> int:
     flags = parse(RandomFlags, arguments, "random")
     from dva.runs.evaluation import film_agent
 
-    video = flags.video or Path(f"{flags.task.rpartition(':')[2]}-random.mp4")
+    agent = "zero" if flags.zero else "random"
+    video = flags.video or Path(f"{flags.task.rpartition(':')[2]}-{agent}.mp4")
     mean = film_agent(flags.task, video, flags.steps, flags.zero, flags.seed, flags.device)
     print(f"mean reward per step  {mean:.3f}")
     print(f"video                 {video}")

@@ -10,12 +10,17 @@ from typing import Annotated, Generic, TypeVar
 
 import tyro
 
-from dva import runs, tasks
-from dva.cli.flags import find_task, find_value, find_values, parse
+from dva import learning, runs, tasks
+from dva.cli.flags import arities, find_task, find_value, find_values, parse, require_values
 from dva.cli.progress import Progress
+from dva.compute.errors import usage_errors
+from dva.envs import EnvConfig
+from dva.envs.make import _choose_sensors
+from dva.learning.first_order.action_gradient import find_action_gradient
 from dva.runs.checkpoint import read_pointer
 from dva.runs.config import default_config
 from dva.runs.resume import continued_config, require_continuable
+from dva.sim import find_simulator
 
 __all__ = ["run"]
 
@@ -37,35 +42,49 @@ class TrainFlags(runs.TrainConfig[AlgorithmConfig], Generic[AlgorithmConfig]):
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
+    require_values(arguments, "train")
     resume = find_value(arguments, "--resume")
-    resumed = runs.Run.open(resume) if resume else None
+    resumed = None if resume is None else runs.Run.open(resume)
     config = _continued(arguments, resumed) if resumed else _new(arguments)
     config.validate()
-    with Progress(config, sys.stdout) as progress:
-        outcome = runs.train(config, progress.update, resumed)
+    _require_parts(config)
+    try:
+        with Progress(config, sys.stdout) as progress:
+            outcome = runs.train(config, progress.update, resumed)
+    except KeyboardInterrupt:
+        print(f"interrupted{_kept(config, resumed)}", file=sys.stderr)
+        return 128 + signal.SIGINT
     return _conclude(outcome)
 
 
 def _new(arguments: Sequence[str]) -> runs.TrainConfig:
     """Reads the flags of a new run, first those that choose the preset with the defaults."""
-    task = find_task(arguments, tasks.names())
-    if task is None:
-        if not {"-h", "--help"} & set(arguments):
-            raise runs.UsageError(
-                f"Give a task: dva train TASK. Tasks: {', '.join(tasks.names())}."
-            )
+    algo = find_value(arguments, "--algo") or "dva"
+    with usage_errors():
+        parts = (EnvConfig, runs.RunConfig, learning.get(algo).config)
+    taken = {**arities(*parts), "--algo": 1, "--preset": 1, "--resume": 1}
+    place = find_task(arguments, taken, tasks.names())
+    if place is not None:
+        task = arguments[place]
+        # First, so that no flag that takes any number of values takes it for one of them.
+        arguments = [task, *arguments[:place], *arguments[place + 1 :]]
+    elif {"-h", "--help"} & set(arguments):
         task = "cartpole"
+    else:
+        raise runs.UsageError(
+            f"Give a task, before the flags: dva train TASK. Tasks: {', '.join(tasks.names())}."
+        )
     # The values of a preset depend on what the policy sees, as well as on task and algorithm.
     observe = find_values(arguments, "--observe")
     base = default_config(
         task,
-        find_value(arguments, "--algo") or "dva",
+        algo,
         find_value(arguments, "--preset"),
         device=find_value(arguments, "--device") or "auto",
         **({"observe": observe} if observe else {}),
     )
     # Once a task is given, the help leaves out the argument for it.
-    command = f"train {task}" if task in arguments else "train"
+    command = "train" if place is None else f"train {task}"
     return _strip(_parse(arguments, base, command))
 
 
@@ -74,6 +93,15 @@ def _continued(arguments: Sequence[str], resumed: runs.Run) -> runs.TrainConfig:
     config = _strip(_parse(arguments, continued_config(resumed.config)))
     require_continuable(resumed.config, config)
     return config
+
+
+def _require_parts(config: runs.TrainConfig) -> None:
+    """Looks up the names of what is built later, so that a wrong one is said before the header."""
+    with usage_errors():
+        find_simulator(config.env.simulator)
+        _choose_sensors(tasks.get(config.env.task), config.env.observe, ())
+        if isinstance(config.algorithm, learning.DvaConfig):
+            find_action_gradient(config.algorithm.action_gradient)
 
 
 def _parse(arguments: Sequence[str], base: runs.TrainConfig, command: str = "train") -> TrainFlags:
@@ -87,6 +115,20 @@ def _strip(flags: TrainFlags) -> runs.TrainConfig:
     """Drops the flags that are not part of a run's configuration."""
     names = [field.name for field in dataclasses.fields(runs.TrainConfig)]
     return runs.TrainConfig(**{name: getattr(flags, name) for name in names})
+
+
+def _kept(config: runs.TrainConfig, resumed: runs.Run | None) -> str:
+    """Says what an end without a checkpoint leaves, where the run's folder is known."""
+    path = config.run.run_dir if resumed is None else resumed.path
+    try:
+        if path is None or read_pointer(path / "checkpoints", "latest") is None:
+            return ""
+    except runs.UsageError:  # damaged: resuming says how
+        return ""
+    return (
+        "; the checkpoint before is kept. To continue from it: dva train --resume "
+        f"{shlex.quote(str(path))}"
+    )
 
 
 def _conclude(outcome: runs.Outcome) -> int:

@@ -1,6 +1,7 @@
 """Lists by name, to which users add from modules of their own, found as MODULE:NAME."""
 
 import importlib
+import sys
 from typing import Generic, TypeVar
 
 from dva.compute.errors import closest_match
@@ -24,6 +25,8 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, how: str) -> None:
         self._kind, self._how = kind, how
         self.entries: dict[str, T] = {}
+        self._modules: dict[str, list[str]] = {}
+        """By name, the modules whose import registered it, the innermost first."""
 
     def add(self, name: str, entry: T, replace: bool = False) -> None:
         """Makes an entry known by a name; the same entry may be added again.
@@ -46,28 +49,69 @@ class Registry(Generic[T]):
                 f"The {self._kind} {name!r} exists already. Choose another name, or pass "
                 "replace=True to take it over."
             )
+        same = name in self.entries and self.entries[name] == entry
+        before = self._modules.get(name, []) if same else []
+        self._modules[name] = [*before, *(x for x in _importing() if x not in before)]
         self.entries[name] = entry
 
     def get(self, name: str) -> T:
-        """Finds an entry by its name, or by "MODULE:NAME" if importing the module adds it.
+        """Finds an entry by its name, or by "MODULE:NAME" if importing the module adds it, now or
+        earlier in this process.
 
         Raises:
-            ValueError: nothing has that name (the text lists all and suggests the closest), or the
-                module cannot be imported.
+            ValueError: nothing has that name (the text lists all and suggests the closest), the
+                module cannot be imported, or it is not what adds the name.
         """
         module, colon, own = str(name).rpartition(":")
-        if colon:
+        if not colon:
+            if own in self.entries:
+                return self.entries[own]
+            offered, reason = self.entries.keys(), ""
+        else:
             _import(self._kind, name, module)
+            offered = {x for x in self.entries if module in self._modules.get(x, ())}
+            if own in offered:
+                return self.entries[own]
+            nothing = "" if offered else f" The module {module!r} registers no {self._kind}."
+            reason = nothing or f" The module {module!r} registers: {', '.join(sorted(offered))}."
         if own in self.entries:
-            return self.entries[own]
-        close = closest_match(own, self.entries).replace("'", f"'{module}{colon}", 1)
+            close = f" Did you mean {self._label(own)!r}?"
+        else:
+            close = closest_match(own, offered).replace("'", f"'{module}{colon}", 1)
+        known = ", ".join(map(self._label, self.names()))
         raise ValueError(
-            f"Unknown {self._kind} {name!r}.{close} Known: {', '.join(self.names())}. {self._how}"
+            f"Unknown {self._kind} {name!r}.{reason}{close} Known: {known}. {self._how}"
         )
+
+    def _label(self, name: str) -> str:
+        """Writes a name as commands find it: MODULE:NAME unless the package registered it."""
+        modules = self._modules.get(name, [])
+        own = not modules or _package(modules[0]) in (_package(__name__), "__main__")
+        return name if own else f"{modules[0]}:{name}"
 
     def names(self) -> list[str]:
         """Lists all names in alphabetical order."""
         return sorted(self.entries)
+
+
+def _importing() -> list[str]:
+    """Returns the modules that are being imported or run by the caller, the innermost first.
+
+    While this package is imported, they are its own only: who imports it registers nothing.
+    """
+    found = []
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "<module>":
+            found.append(str(frame.f_globals.get("__name__")))
+        frame = frame.f_back
+    if found and _package(found[0]) == _package(__name__):
+        found = [module for module in found if _package(module) == _package(__name__)]
+    return found
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def _import(kind: str, name: str, module: str) -> None:
@@ -84,7 +128,7 @@ def _import(kind: str, name: str, module: str) -> None:
         ) from error
     except ImportError as error:
         missing = f"{module}.".startswith(f"{error.name}.")
-        hint = " Is its file in the folder you work in?" if missing else ""
+        hint = " Its file must be in the folder you work in." if missing else ""
         raise ValueError(
             f"The {kind} {name!r} asks for the module {module!r}, which cannot be imported: "
             f"{error}.{hint}"
