@@ -30,10 +30,20 @@ from dva.runs.files import (
     write_json,
 )
 
-__all__ = ["Checkpoint", "check_layout", "load_checkpoint", "read_pointer", "save_checkpoint"]
+__all__ = [
+    "FIX",
+    "Checkpoint",
+    "check_layout",
+    "load_checkpoint",
+    "read_pointer",
+    "refuse_nan",
+    "save_checkpoint",
+]
 
 FORMAT = 2
 """Version of the layout; a reader refuses what it does not know."""
+FIX = "Use the checkpoint with the configuration of its own run, and the same version of dva."
+"""What to do about a checkpoint that does not fit."""
 POINTERS = ("latest", "best")
 _OPTIONAL = {"wall_time": 0.0, "return": None, "best_return": None}
 """Entries of an info file that a caller may leave out, and what is written then."""
@@ -213,41 +223,62 @@ def check_layout(
     path: Path,
     tensors: Mapping[str, torch.Tensor],
     expected: Mapping[str, torch.Tensor],
+    finite: bool = True,
 ) -> None:
-    """Makes sure that tensors from a file fit where they go, before anything is changed by them.
+    """Makes sure that tensors from a file fit where they go.
 
     Args:
         path: the file, for the message.
         tensors: what it holds.
-        expected: tensors of the names, shapes and dtypes that are needed, such as an algorithm's
-            own `state_dict()`.
+        expected: tensors of the names, shapes and dtypes that are needed, such as a policy's own
+            `state_dict()`.
+        finite: whether floating-point tensors must be finite.
 
     Raises:
-        UsageError: a name is missing or unknown, a shape or a dtype differs, or a floating-point
-            tensor holds an entry that is not finite.
+        UsageError: a name is missing or unknown, a shape or a dtype differs, or a tensor that must
+            be finite is not.
     """
-    fix = "Use the checkpoint with the configuration of its own run, and the same version of dva."
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors:
-            raise UsageError(f"{path} lacks the tensor {name!r}. {fix}")
+            raise UsageError(f"{path} lacks the tensor {name!r}. {FIX}")
         if name not in expected:
-            raise UsageError(f"{path} holds a tensor {name!r} that nothing asks for. {fix}")
+            raise UsageError(f"{path} holds a tensor {name!r} that nothing asks for. {FIX}")
         found, wanted = tensors[name], expected[name]
         if found.shape != wanted.shape:
             raise UsageError(
                 f"{path}: tensor {name!r} has shape {tuple(found.shape)}, expected "
-                f"{tuple(wanted.shape)}. {fix}"
+                f"{tuple(wanted.shape)}. {FIX}"
             )
         if found.dtype != wanted.dtype:
             raise UsageError(
-                f"{path}: tensor {name!r} is {found.dtype}, expected {wanted.dtype}. {fix}"
+                f"{path}: tensor {name!r} is {found.dtype}, expected {wanted.dtype}. {FIX}"
             )
-        if found.is_floating_point() and not bool(found.isfinite().all()):
-            count = int((~found.isfinite()).sum())
-            raise UsageError(
-                f"{path}: tensor {name!r} has {count} of {found.numel()} entries that are not "
-                "finite. Training cannot go on from them; use the other checkpoint if it is whole."
-            )
+        if finite and found.is_floating_point():
+            _refuse_entries(path, name, ~found.isfinite(), "not finite")
+
+
+def refuse_nan(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Makes sure that no floating-point tensor holds a NaN; an infinity may have a meaning.
+
+    Args:
+        path: the file, for the message.
+        tensors: what it holds.
+
+    Raises:
+        UsageError: there is one; the text names the tensor.
+    """
+    for name, value in tensors.items():
+        if value.is_floating_point():
+            _refuse_entries(path, name, value.isnan(), "not finite (NaN)")
+
+
+def _refuse_entries(path: Path, name: str, wrong: torch.Tensor, what: str) -> None:
+    count = int(wrong.sum())
+    if count:
+        raise UsageError(
+            f"{path}: tensor {name!r} has {count} of {wrong.numel()} entries that are {what}. "
+            "Training cannot go on from them; use the other checkpoint if it is whole."
+        )
 
 
 def _read(folder: Path, pointer: str) -> Checkpoint | None:

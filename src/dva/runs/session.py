@@ -10,9 +10,8 @@ import torch
 from dva.compute.errors import UsageError
 from dva.envs import VectorEnv
 from dva.learning import Algorithm
-from dva.learning.state import add_prefix, strip_prefix
 from dva.runs.build import build_env
-from dva.runs.checkpoint import check_layout, load_checkpoint, read_pointer, save_checkpoint
+from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint
 from dva.runs.curve import draw_curve
 from dva.runs.evaluation import EVALUATION_SEED, evaluate, film
 from dva.runs.extras import dispensable
@@ -20,6 +19,7 @@ from dva.runs.files import write_atomically
 from dva.runs.health import LearningWatch
 from dva.runs.interrupt import Interrupt
 from dva.runs.intervals import CheckpointClock, VideoClock
+from dva.runs.learner import collect_tensors, load_tensors, restore_random_state
 from dva.runs.machine import describe_machine
 from dva.runs.metrics import MetricsWriter, peak_memory_mb, truncate_metrics
 from dva.runs.nan_guard import dump_nonfinite
@@ -29,10 +29,6 @@ from dva.sim import State
 
 __all__ = ["Session"]
 
-RNG = "torch_generator"
-"""Name of torch's own random state among a checkpoint's tensors."""
-ALGORITHM = "algorithm"
-"""Prefix of the algorithm's tensors in a checkpoint."""
 LARGE_STATE = "large_state"
 """Key of a large state's marker in the info, and its folder in the run."""
 VIDEO_STEPS = 240
@@ -98,13 +94,12 @@ class Session:
             self.say("No checkpoint was saved yet: starting anew")
             return
         checkpoint = load_checkpoint(self.run.checkpoints, "latest")
-        check_layout(checkpoint.path, checkpoint.tensors, self._tensors())
-        torch.set_rng_state(checkpoint.tensors[RNG])
-        self.algorithm.load_state_dict(strip_prefix(ALGORITHM, checkpoint.tensors))
+        load_tensors(checkpoint, self.algorithm, self.config.algo)
         if self.algorithm.large_state is not None:
             self.algorithm.large_state.load(
                 self.run.path / LARGE_STATE, checkpoint.info[LARGE_STATE]
             )
+        restore_random_state(checkpoint)
         self.iteration = checkpoint.info["iteration"]
         self.earlier_seconds = checkpoint.info["wall_time"]
         self.best_return = checkpoint.info["best_return"]
@@ -239,16 +234,8 @@ class Session:
         }
         pointers = ("latest", "best") if better else ("latest",)
         with self.interrupt.deferred():
-            save_checkpoint(self.run.checkpoints, self._tensors(), info, pointers)
+            save_checkpoint(self.run.checkpoints, collect_tensors(self.algorithm), info, pointers)
         self.checkpoints.restart()
-
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        """Names all that a checkpoint holds."""
-        return {
-            **add_prefix(POLICY, self.algorithm.policy.state_dict()),
-            **add_prefix(ALGORITHM, self.algorithm.state_dict()),
-            RNG: torch.get_rng_state(),
-        }
 
     def _film(self) -> None:
         """Films the deterministic policy; training's randomness is left as it was."""

@@ -1,0 +1,80 @@
+"""A user's own algorithm: it resumes bit for bit, and its faults are named in one line."""
+
+import re
+
+import pytest
+import torch
+from own_algorithms import Plain
+
+from dva import runs
+from dva.runs import Run, UsageError
+from dva.runs.checkpoint import load_checkpoint, save_checkpoint
+from dva.runs.metrics import is_timing
+
+STEPS = 4 * 4
+"""Environment steps of one iteration."""
+
+
+def repeatable(run: Run) -> list[dict]:
+    return [{k: v for k, v in row.items() if not is_timing(k)} for row in run.metrics()]
+
+
+def spoil(run: Run, change) -> None:
+    """Changes tensors of the latest checkpoint, with digests that match."""
+    found = load_checkpoint(run.checkpoints)
+    tensors = {name: value.clone() for name, value in found.tensors.items()}
+    change(tensors)
+    save_checkpoint(run.checkpoints, tensors, found.info)
+
+
+def refusal(run: Run) -> str:
+    with pytest.raises(UsageError) as caught:
+        runs.train(resume=run)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_plain_optimizer_and_an_infinity_resume_bit_for_bit(own, tmp_path):
+    whole = runs.train(own(run_dir=tmp_path / "whole")).run
+    run = runs.train(own(stop_at=3 * STEPS)).run
+    tensors = load_checkpoint(run.checkpoints).tensors
+    assert "algorithm.adam.0.exp_avg" in tensors  # a new algorithm has none
+    assert tensors["algorithm.best"] == -torch.inf
+    assert repeatable(runs.train(resume=run).run) == repeatable(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("algorithm.best"), "does not fit algorithm own: it lacks 'best'"),
+        (lambda t: t["algorithm.best"].fill_(torch.nan), "'best' has 1 of 1 .* not finite .NaN."),
+        (lambda t: t["policy.weight"].fill_(torch.inf), "'weight' has .* not finite"),
+        (lambda t: t.pop("policy.weight"), "lacks the tensor 'weight'"),
+        (lambda t: t.update({"other": torch.zeros(1)}), "a tensor 'other' that nothing asks for"),
+        (lambda t: t.update({"algorithm.more": torch.zeros(1)}), "'more' that nothing asks for"),
+        (
+            lambda t: t.update({"algorithm.policy.weight": torch.zeros(2, 2)}),
+            "does not fit algorithm own: Error.* size mismatch",
+        ),
+    ],
+)
+def test_a_state_that_does_not_fit_is_one_line(own, change, message):
+    run = runs.train(own(Plain, stop_at=2 * STEPS)).run
+    spoil(run, change)
+    text = refusal(run)
+    assert re.search(message, text), text
+    assert str(run.checkpoints) in text
+
+
+@pytest.mark.parametrize("name", ["actor_optimizer.1.exp_avg", "episodes", "env.physics.joint_q"])
+def test_what_a_first_order_algorithm_lacks_or_has_otherwise_is_refused(tiny, name):
+    run = runs.train(tiny(stop_at=2 * STEPS)).run
+    kept = load_checkpoint(run.checkpoints)
+    key = f"algorithm.{name}"
+    assert key in kept.tensors
+    for change in (lambda t: t.pop(key), lambda t: t.update({key: t[key].reshape(-1)[:1].clone()})):
+        spoil(run, change)
+        text = refusal(run)
+        assert str(run.checkpoints) in text
+        save_checkpoint(run.checkpoints, kept.tensors, kept.info)
+    assert len(runs.train(resume=run).run.metrics()) == 20
