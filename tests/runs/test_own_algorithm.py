@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from own_algorithms import Plain
+from own_algorithms import Linear, Plain
 
 from dva import runs
 from dva.runs import Run, UsageError
@@ -78,3 +78,73 @@ def test_what_a_first_order_algorithm_lacks_or_has_otherwise_is_refused(tiny, na
         assert str(run.checkpoints) in text
         save_checkpoint(run.checkpoints, kept.tensors, kept.info)
     assert len(runs.train(resume=run).run.metrics()) == 20
+
+
+class Unnumbered(Linear):
+    def description(self):
+        return {**super().description(), "low": float("-inf")}
+
+
+class Untold(Linear):
+    def description(self):
+        return {"action": self.action_spec.to_dict()}
+
+
+class Wider(Linear):
+    def __init__(self, observation_spec, action_spec, width: int = 3) -> None:
+        super().__init__(observation_spec, action_spec)
+        self.more = torch.nn.Parameter(torch.zeros(width))
+
+
+class Grown(Wider):
+    """Has a width of which its description does not speak."""
+
+    def __init__(self, observation_spec, action_spec, width: int = 5) -> None:
+        super().__init__(observation_spec, action_spec, width)
+
+    @classmethod
+    def rebuild(cls, description, device, threads=None):
+        return Wider.rebuild(description, device)
+
+
+class Typed(Linear):
+    def description(self):
+        return {**super().description(), "dtype": torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (Unnumbered, "The description of own's policy cannot be saved as JSON: Out of range"),
+        (Typed, "cannot be saved as JSON: .*dtype is not JSON"),
+        (Untold, "Untold.rebuild cannot read the description .*: KeyError: 'observation'"),
+        (Grown, r"differs from the trained one, which .*'more' of shape \(5,\), expected"),
+    ],
+)
+def test_a_policy_that_cannot_be_saved_is_named_before_training(own, policy, message):
+    class Algorithm(Plain):
+        policy_class = policy
+
+    config = own(Algorithm, policy)
+    with pytest.raises(UsageError, match=message) as caught:
+        runs.train(config)
+    assert "\n" not in str(caught.value) and not config.run.run_dir.exists()
+
+
+def test_a_state_that_is_no_tensor_is_named_before_training(own):
+    class Algorithm(Plain):
+        def state_dict(self):
+            return {**super().state_dict(), "iteration": 3}
+
+    config = own(Algorithm)
+    with pytest.raises(UsageError, match="State 'iteration' of own is a int; .* torch.tensor"):
+        runs.train(config)
+    assert not config.run.run_dir.exists()
+
+
+def test_info_that_is_no_json_leaves_no_file(tmp_path):
+    info = {"iteration": 1, "env_steps": 1}
+    for bad in (float("nan"), torch.float32):
+        with pytest.raises((TypeError, ValueError)):
+            save_checkpoint(tmp_path / "c", {"a": torch.zeros(1)}, {**info, "policy": bad})
+        assert not (tmp_path / "c").exists()

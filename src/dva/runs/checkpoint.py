@@ -10,6 +10,7 @@ the damaged one.
 """
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ __all__ = [
     "FIX",
     "Checkpoint",
     "check_layout",
+    "layout_fault",
     "load_checkpoint",
     "read_pointer",
     "refuse_nan",
@@ -93,7 +95,9 @@ def save_checkpoint(
         The safetensors file.
 
     Raises:
-        TypeError: a value in `tensors` is not a tensor.
+        TypeError: a value in `tensors` is not a tensor, or one in `info` no JSON value; nothing has
+            been written then.
+        ValueError: a number in `info` is not finite; nothing has been written either.
         FileError: the disk is full, the folder is read-only, or the like; the former checkpoint
             is whole.
     """
@@ -102,6 +106,7 @@ def save_checkpoint(
             raise TypeError(
                 f"State {name!r} is a {type(value).__name__}; checkpoints hold tensors."
             )
+    json.dumps({**_OPTIONAL, **info}, allow_nan=False)  # before anything is written
     with explain_file_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     path = _free_path(folder, int(info["env_steps"]))
@@ -238,23 +243,30 @@ def check_layout(
         UsageError: a name is missing or unknown, a shape or a dtype differs, or a tensor that must
             be finite is not.
     """
-    for name in sorted(expected.keys() | tensors.keys()):
-        if name not in tensors:
-            raise UsageError(f"{path} lacks the tensor {name!r}. {FIX}")
-        if name not in expected:
-            raise UsageError(f"{path} holds a tensor {name!r} that nothing asks for. {FIX}")
-        found, wanted = tensors[name], expected[name]
-        if found.shape != wanted.shape:
-            raise UsageError(
-                f"{path}: tensor {name!r} has shape {tuple(found.shape)}, expected "
-                f"{tuple(wanted.shape)}. {FIX}"
-            )
-        if found.dtype != wanted.dtype:
-            raise UsageError(
-                f"{path}: tensor {name!r} is {found.dtype}, expected {wanted.dtype}. {FIX}"
-            )
+    fault = layout_fault(tensors, expected)
+    if fault is not None:
+        raise UsageError(f"{path} {fault}. {FIX}")
+    for name, found in tensors.items():
         if finite and found.is_floating_point():
             _refuse_entries(path, name, ~found.isfinite(), "not finite")
+
+
+def layout_fault(
+    tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> str | None:
+    """Says how names, shapes and dtypes differ from the expected ones; None if they do not."""
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors:
+            return f"lacks the tensor {name!r}"
+        if name not in expected:
+            return f"holds a tensor {name!r} that nothing asks for"
+        found, wanted = tensors[name], expected[name]
+        if found.shape != wanted.shape:
+            shapes = tuple(found.shape), tuple(wanted.shape)
+            return f"holds a tensor {name!r} of shape {shapes[0]}, expected {shapes[1]}"
+        if found.dtype != wanted.dtype:
+            return f"holds a tensor {name!r} of {found.dtype}, expected {wanted.dtype}"
+    return None
 
 
 def refuse_nan(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -1,19 +1,21 @@
 """What a checkpoint holds of an algorithm, and how it comes back."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
 
 from dva.compute.errors import UsageError, one_line
-from dva.learning import Algorithm
+from dva.learning import Algorithm, AlgorithmEntry
 from dva.learning.state import add_prefix, strip_prefix
-from dva.runs.checkpoint import FIX, Checkpoint, check_layout, refuse_nan
+from dva.runs.checkpoint import FIX, Checkpoint, check_layout, layout_fault, refuse_nan
 from dva.runs.policy import POLICY
 
-__all__ = ["collect_tensors", "load_tensors", "restore_random_state"]
+__all__ = ["collect_tensors", "load_tensors", "require_savable", "restore_random_state"]
 
 RNG = "torch_generator"
 """Name of torch's own random state among a checkpoint's tensors."""
@@ -28,6 +30,58 @@ def collect_tensors(algorithm: Algorithm) -> dict[str, torch.Tensor]:
         **add_prefix(ALGORITHM, algorithm.state_dict()),
         **_random_state(),
     }
+
+
+def require_savable(algorithm: Algorithm, entry: AlgorithmEntry, device: torch.device) -> None:
+    """Makes sure, before training, that a checkpoint could be written and its policy rebuilt.
+
+    Args:
+        algorithm: a new one.
+        entry: its entry.
+        device: where it trains.
+
+    Raises:
+        UsageError: it could not; one line that names the algorithm and the fault.
+    """
+    policy = algorithm.policy
+    text = encode(f"The description of {entry.name}'s policy", policy.description())
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):  # a new network draws its weights
+        try:
+            rebuilt = entry.policy.rebuild(json.loads(text), device)
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise UsageError(
+                f"{entry.policy.__name__}.rebuild cannot read the description of {entry.name}'s "
+                f"policy: {type(error).__name__}: {one_line(error)}. Let description() return all "
+                "that it needs."
+            ) from error
+    fault = layout_fault(policy.state_dict(), rebuilt.state_dict())
+    if fault is not None:
+        raise UsageError(
+            f"A rebuilt policy of {entry.name} differs from the trained one, which {fault}. Let "
+            "description() return all sizes that its tensors depend on."
+        )
+    for name, value in algorithm.state_dict().items():
+        if not isinstance(value, torch.Tensor):
+            raise UsageError(
+                f"State {name!r} of {entry.name} is a {type(value).__name__}; checkpoints hold "
+                "tensors. Return torch.tensor(...) of it."
+            )
+
+
+def encode(what: str, value: Any) -> str:
+    """Writes JSON, in which numbers must be finite.
+
+    Raises:
+        UsageError: a value is of another kind; the text begins with `what`.
+    """
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{what} cannot be saved as JSON: {one_line(error)}. Use finite numbers, texts, lists "
+            "and dicts; None stands for what is not finite."
+        ) from error
 
 
 def load_tensors(checkpoint: Checkpoint, algorithm: Algorithm, algo: str) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
+from dva import learning
 from dva.compute.errors import UsageError
 from dva.runs.build import build_algorithm, build_env, memory_errors, threads_of
 from dva.runs.config import TrainConfig
+from dva.runs.learner import require_savable
 from dva.runs.resume import continued_config, require_continuable
 from dva.runs.run import Run
 from dva.runs.session import Session
@@ -107,6 +109,7 @@ def train(
         env = build_env(config, threads=threads)
         try:
             algorithm = build_algorithm(config, env, threads)
+            require_savable(algorithm, learning.get(config.algo), env.device)
             run = Run.create(config) if resume is None else resume
             with run.locked():
                 run.config = config
