@@ -9,6 +9,7 @@ by itself. An error names the other one if that is whole; to train on from it, c
 the damaged one.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -36,6 +37,7 @@ __all__ = [
     "Checkpoint",
     "check_layout",
     "layout_fault",
+    "live_infos",
     "load_checkpoint",
     "read_pointer",
     "refuse_nan",
@@ -160,6 +162,16 @@ def _is_named(folder: Path, stem: str) -> bool:
         if value is not None and value["checkpoint"] == stem:
             return True
     return False
+
+
+def live_infos(folder: Path) -> list[dict[str, Any]]:
+    """Reads the info of every checkpoint that a pointer names, or may name; oldest first."""
+    infos = []
+    for path in sorted(folder.glob("step-*.json"), key=lambda path: _order(path.stem)):
+        if _is_named(folder, path.stem):
+            with contextlib.suppress(UsageError):  # a damaged one cannot be loaded either
+                infos.append(read_json_object(path))
+    return infos
 
 
 def _remove_unnamed(folder: Path) -> None:

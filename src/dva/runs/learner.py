@@ -1,7 +1,7 @@
 """What a checkpoint holds of an algorithm, and how it comes back."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,18 +9,28 @@ from typing import Any
 import safetensors
 import torch
 
-from dva.compute.errors import UsageError, one_line
+from dva.compute.errors import UsageError, explain_file_errors, one_line
 from dva.learning import Algorithm, AlgorithmEntry
 from dva.learning.state import add_prefix, strip_prefix
-from dva.runs.checkpoint import FIX, Checkpoint, check_layout, layout_fault, refuse_nan
+from dva.runs.checkpoint import FIX, Checkpoint, check_layout, layout_fault, live_infos, refuse_nan
 from dva.runs.policy import POLICY
+from dva.runs.run import Run
 
-__all__ = ["collect_tensors", "load_tensors", "require_savable", "restore_random_state"]
+__all__ = [
+    "collect_tensors",
+    "load_large_state",
+    "load_tensors",
+    "require_savable",
+    "restore_random_state",
+    "save_large_state",
+]
 
 RNG = "torch_generator"
 """Name of torch's own random state among a checkpoint's tensors."""
 ALGORITHM = "algorithm"
 """Prefix of the algorithm's tensors in a checkpoint."""
+LARGE_STATE = "large_state"
+"""Key of a large state's marker in the info, and its folder in the run."""
 
 
 def collect_tensors(algorithm: Algorithm) -> dict[str, torch.Tensor]:
@@ -117,6 +127,45 @@ def restore_random_state(checkpoint: Checkpoint) -> None:
     torch.set_rng_state(checkpoint.tensors[RNG])
 
 
+def save_large_state(algorithm: Algorithm, run: Run) -> Mapping[str, Any] | None:
+    """Lets a large state write itself; returns its marker, None where there is no such state.
+
+    Raises:
+        UsageError: its folder cannot be written, or the marker is no mapping of JSON values.
+    """
+    large, folder = algorithm.large_state, run.path / LARGE_STATE
+    if large is None:
+        return None
+    infos = live_infos(run.checkpoints)
+    live = [info[LARGE_STATE] for info in infos if isinstance(info.get(LARGE_STATE), Mapping)]
+    with explain_file_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        marker = large.save(folder, live)
+    what = f"The marker that large_state.save of {run.config.algo} returned"
+    if not isinstance(marker, Mapping):
+        raise UsageError(f"{what} is {marker!r:.80}; it must be a mapping of JSON values.")
+    encode(what, dict(marker))
+    return marker
+
+
+def load_large_state(algorithm: Algorithm, run: Run, checkpoint: Checkpoint) -> None:
+    """Lets a large state read itself back, if the algorithm has one.
+
+    Raises:
+        UsageError: the checkpoint has no marker of it, or what the marker names cannot be read.
+    """
+    if algorithm.large_state is None:
+        return
+    folder, marker = run.path / LARGE_STATE, checkpoint.info.get(LARGE_STATE)
+    if not isinstance(marker, Mapping):
+        raise UsageError(
+            f'{checkpoint.path.with_suffix(".json")}: "{LARGE_STATE}" is {marker!r:.80}, but '
+            f"algorithm {run.config.algo} has large state and needs its marker. {FIX}"
+        )
+    with explain_file_errors(folder, "read"), _one_line_errors(folder, run.config.algo):
+        algorithm.large_state.load(folder, marker)
+
+
 def _random_state() -> dict[str, torch.Tensor]:
     return {RNG: torch.get_rng_state()}
 
@@ -126,7 +175,7 @@ def _one_line_errors(path: Path, algo: str) -> Iterator[None]:
     """Turns what an algorithm raises about a state that does not fit into one line."""
     try:
         yield
-    except (UsageError, torch.OutOfMemoryError):
+    except (UsageError, torch.OutOfMemoryError):  # each is explained elsewhere
         raise
     except (
         LookupError, TypeError, ValueError, RuntimeError, EOFError, safetensors.SafetensorError

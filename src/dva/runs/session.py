@@ -19,7 +19,14 @@ from dva.runs.files import write_atomically
 from dva.runs.health import LearningWatch
 from dva.runs.interrupt import Interrupt
 from dva.runs.intervals import CheckpointClock, VideoClock
-from dva.runs.learner import collect_tensors, load_tensors, restore_random_state
+from dva.runs.learner import (
+    LARGE_STATE,
+    collect_tensors,
+    load_large_state,
+    load_tensors,
+    restore_random_state,
+    save_large_state,
+)
 from dva.runs.machine import describe_machine
 from dva.runs.metrics import MetricsWriter, peak_memory_mb, truncate_metrics
 from dva.runs.nan_guard import dump_nonfinite
@@ -29,8 +36,6 @@ from dva.sim import State
 
 __all__ = ["Session"]
 
-LARGE_STATE = "large_state"
-"""Key of a large state's marker in the info, and its folder in the run."""
 VIDEO_STEPS = 240
 VIDEO_TILE = 128
 """Side of one of the four tiles in pixels: small, because training waits."""
@@ -95,10 +100,7 @@ class Session:
             return
         checkpoint = load_checkpoint(self.run.checkpoints, "latest")
         load_tensors(checkpoint, self.algorithm, self.config.algo)
-        if self.algorithm.large_state is not None:
-            self.algorithm.large_state.load(
-                self.run.path / LARGE_STATE, checkpoint.info[LARGE_STATE]
-            )
+        load_large_state(self.algorithm, self.run, checkpoint)
         restore_random_state(checkpoint)
         self.iteration = checkpoint.info["iteration"]
         self.earlier_seconds = checkpoint.info["wall_time"]
@@ -220,7 +222,6 @@ class Session:
         better = mean is not None and (self.best_return is None or mean > self.best_return)
         if better:
             self.best_return = mean
-        policy, large = self.algorithm.policy, self.algorithm.large_state
         info = {
             "iteration": self.iteration,
             "env_steps": self.algorithm.env_steps,
@@ -229,11 +230,11 @@ class Session:
             "best_return": self.best_return,
             "task": self.config.env.task,
             "algo": self.config.algo,
-            POLICY: policy.description(),
-            LARGE_STATE: None if large is None else large.save(self.run.path / LARGE_STATE),
+            POLICY: self.algorithm.policy.description(),
         }
         pointers = ("latest", "best") if better else ("latest",)
         with self.interrupt.deferred():
+            info[LARGE_STATE] = save_large_state(self.algorithm, self.run)
             save_checkpoint(self.run.checkpoints, collect_tensors(self.algorithm), info, pointers)
         self.checkpoints.restart()
 
