@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from own_algorithms import Linear, Plain
@@ -148,3 +149,60 @@ def test_info_that_is_no_json_leaves_no_file(tmp_path):
         with pytest.raises((TypeError, ValueError)):
             save_checkpoint(tmp_path / "c", {"a": torch.zeros(1)}, {**info, "policy": bad})
         assert not (tmp_path / "c").exists()
+
+
+def returning(**metrics):
+    """An algorithm that returns these metrics in its second iteration."""
+
+    class Algorithm(Plain):
+        def iterate(self):
+            found = super().iterate()
+            return found if self.env_steps == STEPS else {**found, **metrics}
+
+    return Algorithm
+
+
+class Idle(Plain):
+    def iterate(self):
+        return {"return": 0.0}
+
+
+class Mute(Plain):
+    def iterate(self):
+        super().iterate()
+
+
+class OnDevice(Plain):
+    def iterate(self):
+        found = super().iterate()
+        self.env_steps = torch.tensor(self.env_steps)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "message"),
+    [
+        (Idle, "Algorithm own counts 0 environment steps after .* at least one step"),
+        (Mute, r"iterate\(\) of algorithm own returned None; it must return a dict"),
+        (OnDevice, r"env_steps of algorithm own is tensor\(16\); it must be an int"),
+        (returning(loss="low"), "Metric 'loss' of algorithm own is 'low'; metrics must be numbers"),
+        (returning(loss=torch.zeros(2, 2)), "Metric 'loss' of algorithm own is tensor"),
+        (returning(loss=[1.0]), "Metric 'loss' of algorithm own is .1.0.; "),
+    ],
+)
+def test_a_breach_of_the_contract_names_the_algorithm(own, algorithm, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        runs.train(own(algorithm))
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_any_library_and_no_return_are_allowed(own, capsys):
+    class Algorithm(returning(a=torch.tensor(2.0), b=np.float32(3), c=None, d=float("nan"))):
+        def iterate(self):
+            found = super().iterate()
+            del found["return"]
+            return found
+
+    row = runs.train(own(Algorithm, stop_at=2 * STEPS), print).run.metrics()[-1]
+    assert [row[name] for name in "abcd"] == [2.0, 3.0, None, None]
+    assert "32 / 32 steps  return -" in capsys.readouterr().out

@@ -28,7 +28,7 @@ from dva.runs.learner import (
     save_large_state,
 )
 from dva.runs.machine import describe_machine
-from dva.runs.metrics import MetricsWriter, peak_memory_mb, truncate_metrics
+from dva.runs.metrics import MetricsWriter, peak_memory_mb, require_iteration, truncate_metrics
 from dva.runs.nan_guard import dump_nonfinite
 from dva.runs.policy import POLICY
 from dva.runs.run import Run
@@ -74,7 +74,7 @@ class Session:
             show(*shown)
 
         self.show = self.interrupt.guarded(show_row)
-        self.watch = LearningWatch(self.config.env.task)
+        self.watch = LearningWatch(self.config.env.task, self.config.env.num_envs)
         self.iteration = 0
         self.earlier_seconds = 0.0
         self.checkpoints = CheckpointClock(self.config.run.checkpoint_interval)
@@ -162,6 +162,7 @@ class Session:
             before, began = algorithm.env_steps, time.perf_counter()
             metrics = algorithm.iterate()
             seconds = time.perf_counter() - began
+            require_iteration(self.config.algo, metrics, algorithm.env_steps, before)
             self.iteration += 1
             steps = algorithm.env_steps - before
             # The first iterations are slow (caches, compilation) and say nothing of the rest.
@@ -179,7 +180,7 @@ class Session:
             )
             self.show((row, None if early else self._seconds_left(pace)))
             self._dump_nonfinite()
-            self.watch.look(metrics, steps)
+            self.watch.look(row, steps)
             if self.watch.warning:
                 self.say(self.watch.warning)
             # After the last iteration training is done, whatever else happened meanwhile.

@@ -35,7 +35,8 @@ class Update:
     def __str__(self) -> str:
         lines = [] if self.message is None else [self.message]
         if self.row is not None:
-            mean = "-" if self.row["return"] is None else f"{self.row['return']:,.1f}"
+            found = self.row.get("return")  # an algorithm may report none
+            mean = "-" if found is None else f"{found:,.1f}"
             lines.append(f"{self.row['env_steps']:,} / {self.last_step:,} steps  return {mean}")
         return "\n".join(lines)
 
