@@ -62,7 +62,7 @@ def threads_of(config: TrainConfig, device: str | None = None) -> Iterator[int |
         Number of threads; None on a GPU.
     """
     with usage_errors():
-        found = resolve_device(device or config.run.device)
+        found = resolve_device(config.run.device if device is None else device)
     one_graph = _image_gradient(config)
     with use_threads(found, config.run.threads, inside_operations=one_graph) as threads:
         yield threads
@@ -91,8 +91,8 @@ def build_env(
     with usage_errors():
         return make(
             env.task,
-            num_envs=num_envs or env.num_envs,
-            device=device or run.device,
+            num_envs=env.num_envs if num_envs is None else num_envs,
+            device=run.device if device is None else device,
             seed=run.seed if seed is None else seed,
             observe=env.observe,
             image_size=env.image_size,
@@ -102,7 +102,7 @@ def build_env(
             simulator=env.simulator,
             final_observations=False,
             state_storage=env.state_storage,
-            threads=threads or run.threads,
+            threads=run.threads if threads is None else threads,
             capture=run.cuda_graphs,
         )
 

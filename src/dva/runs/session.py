@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -244,10 +245,9 @@ class Session:
         self.videos.plan(self._wall_time())
         path = self.run.videos / f"step-{self.algorithm.env_steps:012d}.mp4"
         with torch.random.fork_rng():
-            env = build_env(self.config, 4, seed=0, threads=self.threads)
-            steps = min(VIDEO_STEPS, env.episode_length)
-            film(self.algorithm.policy, env, path, steps, seed=0, image_size=VIDEO_TILE)
-            env.close()
+            with closing(build_env(self.config, 4, seed=0, threads=self.threads)) as env:
+                steps = min(VIDEO_STEPS, env.episode_length)
+                film(self.algorithm.policy, env, path, steps, seed=0, image_size=VIDEO_TILE)
         self._draw()
         self.say(f"Video: {path}")
 
