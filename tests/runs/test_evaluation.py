@@ -108,8 +108,9 @@ def test_an_agent_that_cannot_be_filmed_leaves_no_environment_open(tmp_path, mon
 @pytest.mark.parametrize("name", ["num_envs", "threads"])
 def test_none_is_not_taken_for_as_many_as_usual(name):
     config = default_config("cartpole", preset="cpu", observe="state", device="cpu", threads=1)
+    arguments: dict[str, Any] = {name: 0}
     with pytest.raises(UsageError, match=f"{name} is 0"):
-        build_env(config, **{name: 0})
+        build_env(config, **arguments)
 
 
 def test_episodes_must_be_positive():

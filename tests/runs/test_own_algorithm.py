@@ -9,7 +9,9 @@ from own_algorithms import Linear, Plain
 
 from dva import runs
 from dva.runs import Run, UsageError
-from dva.runs.checkpoint import load_checkpoint, save_checkpoint
+from dva.runs.build import build
+from dva.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from dva.runs.learner import collect_tensors, load_tensors, restore_random_state
 from dva.runs.metrics import is_timing
 
 STEPS = 4 * 4
@@ -206,3 +208,36 @@ def test_numbers_of_any_library_and_no_return_are_allowed(own, capsys):
     row = runs.train(own(Algorithm, stop_at=2 * STEPS), print).run.metrics()[-1]
     assert [row[name] for name in "abcd"] == [2.0, 3.0, None, None]
     assert "32 / 32 steps  return -" in capsys.readouterr().out
+
+
+@pytest.fixture
+def pretended_cuda(monkeypatch) -> dict[str, torch.Tensor]:
+    """What stands for the random state of a GPU, under "state"."""
+    kept = {"state": torch.arange(16, dtype=torch.uint8)}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: kept["state"].clone())
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device: kept.update(state=state.clone())
+    )
+    return kept
+
+
+def test_the_random_state_of_a_gpu_comes_back(own, pretended_cuda, tmp_path):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
+    with build(own()) as built:
+        algorithm = built.algorithm
+        usual = collect_tensors(algorithm, cpu)
+        tensors = collect_tensors(algorithm, cuda)
+        assert tensors.keys() - usual.keys() == {"torch_cuda_generator"}
+        checkpoint = Checkpoint(tensors, {}, tmp_path / "step.safetensors")
+        first = pretended_cuda["state"]
+        pretended_cuda["state"] = first + 1
+        for device in (cpu, cuda):  # a CPU does not mind
+            load_tensors(checkpoint, algorithm, "own", device)
+            restore_random_state(checkpoint, device)
+            assert torch.equal(pretended_cuda["state"], first) == (device == cuda)
+        # A checkpoint of a version that did not save it.
+        load_tensors(Checkpoint(usual, {}, checkpoint.path), algorithm, "own", cuda)
+        restore_random_state(Checkpoint(usual, {}, checkpoint.path), cuda)
+        tensors["torch_cuda_generator"] = first[:3]
+        with pytest.raises(UsageError, match="'torch_cuda_generator' of shape"):
+            load_tensors(checkpoint, algorithm, "own", cuda)

@@ -27,18 +27,20 @@ __all__ = [
 
 RNG = "torch_generator"
 """Name of torch's own random state among a checkpoint's tensors."""
+CUDA_RNG = "torch_cuda_generator"
+"""Name of torch's random state on the GPU, where one is used."""
 ALGORITHM = "algorithm"
 """Prefix of the algorithm's tensors in a checkpoint."""
 LARGE_STATE = "large_state"
 """Key of a large state's marker in the info, and its folder in the run."""
 
 
-def collect_tensors(algorithm: Algorithm) -> dict[str, torch.Tensor]:
-    """Names all tensors that a checkpoint holds."""
+def collect_tensors(algorithm: Algorithm, device: torch.device) -> dict[str, torch.Tensor]:
+    """Names all tensors that a checkpoint holds of an algorithm that trains on a device."""
     return {
         **add_prefix(POLICY, algorithm.policy.state_dict()),
         **add_prefix(ALGORITHM, algorithm.state_dict()),
-        **_random_state(),
+        **_random_state(device),
     }
 
 
@@ -94,7 +96,9 @@ def encode(what: str, value: Any) -> str:
         ) from error
 
 
-def load_tensors(checkpoint: Checkpoint, algorithm: Algorithm, algo: str) -> None:
+def load_tensors(
+    checkpoint: Checkpoint, algorithm: Algorithm, algo: str, device: torch.device
+) -> None:
     """Puts an algorithm back to a checkpoint; torch's random state is left as it is.
 
     Only the policy's tensors have a layout that is known beforehand. What else an algorithm keeps
@@ -105,6 +109,7 @@ def load_tensors(checkpoint: Checkpoint, algorithm: Algorithm, algo: str) -> Non
         checkpoint: what `collect_tensors` returned, from a file.
         algorithm: a new one of the same configuration.
         algo: its name, for messages.
+        device: where it trains.
 
     Raises:
         UsageError: a tensor is missing or unknown, of another shape or dtype, or holds a NaN, or
@@ -115,16 +120,23 @@ def load_tensors(checkpoint: Checkpoint, algorithm: Algorithm, algo: str) -> Non
     ours = (f"{POLICY}.", f"{ALGORITHM}.")
     others = {name: value for name, value in tensors.items() if not name.startswith(ours)}
     check_layout(path, policy, algorithm.policy.state_dict())
-    check_layout(path, others, _random_state())
+    expected = _random_state(device)
+    if CUDA_RNG not in others:  # of a CPU, or of a version that did not save it
+        expected.pop(CUDA_RNG, None)
+    elif CUDA_RNG not in expected:  # a CPU has no use for it
+        del others[CUDA_RNG]
+    check_layout(path, others, expected)
     refuse_nan(path, own)
     with _one_line_errors(path, algo):
         algorithm.load_state_dict(own)
     check_layout(path, own, algorithm.state_dict(), finite=False)
 
 
-def restore_random_state(checkpoint: Checkpoint) -> None:
+def restore_random_state(checkpoint: Checkpoint, device: torch.device) -> None:
     """Puts torch's random state back to a checkpoint: the last step, as loading may draw."""
     torch.set_rng_state(checkpoint.tensors[RNG])
+    if device.type == "cuda" and CUDA_RNG in checkpoint.tensors:
+        torch.cuda.set_rng_state(checkpoint.tensors[CUDA_RNG], device)
 
 
 def save_large_state(algorithm: Algorithm, run: Run) -> Mapping[str, Any] | None:
@@ -166,8 +178,11 @@ def load_large_state(algorithm: Algorithm, run: Run, checkpoint: Checkpoint) -> 
         algorithm.large_state.load(folder, marker)
 
 
-def _random_state() -> dict[str, torch.Tensor]:
-    return {RNG: torch.get_rng_state()}
+def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    state = {RNG: torch.get_rng_state()}
+    if device.type == "cuda":
+        state[CUDA_RNG] = torch.cuda.get_rng_state(device)
+    return state
 
 
 @contextmanager

@@ -100,9 +100,9 @@ class Session:
             self.say("No checkpoint was saved yet: starting anew")
             return
         checkpoint = load_checkpoint(self.run.checkpoints, "latest")
-        load_tensors(checkpoint, self.algorithm, self.config.algo)
+        load_tensors(checkpoint, self.algorithm, self.config.algo, self.device)
         load_large_state(self.algorithm, self.run, checkpoint)
-        restore_random_state(checkpoint)
+        restore_random_state(checkpoint, self.device)
         self.iteration = checkpoint.info["iteration"]
         self.earlier_seconds = checkpoint.info["wall_time"]
         self.best_return = checkpoint.info["best_return"]
@@ -237,7 +237,9 @@ class Session:
         pointers = ("latest", "best") if better else ("latest",)
         with self.interrupt.deferred():
             info[LARGE_STATE] = save_large_state(self.algorithm, self.run)
-            save_checkpoint(self.run.checkpoints, collect_tensors(self.algorithm), info, pointers)
+            save_checkpoint(
+                self.run.checkpoints, collect_tensors(self.algorithm, self.device), info, pointers
+            )
         self.checkpoints.restart()
 
     def _film(self) -> None:
