@@ -2,16 +2,21 @@
 
 import copy
 import dataclasses
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
+from dva import learning
 from dva.compute.device import resolve_device
-from dva.learning import DvaConfig, ShacConfig
-from dva.runs import UsageError, default_config
+from dva.envs import EnvConfig
+from dva.learning import DvaConfig, ShacConfig, registry
+from dva.runs import RunConfig, UsageError, default_config
 from dva.runs.config import config_from_dict, config_to_dict
 
 
@@ -167,3 +172,156 @@ def test_devices(available, monkeypatch):
             resolve_device(device)
         with pytest.raises(UsageError, match="give 'auto', 'cpu', 'cuda' or 'cuda:INDEX'"):
             default_config("cartpole", preset="cpu", device=device).validate()
+
+
+NOT_STORABLE = [
+    ("env_steps", 1e6, "run.env_steps is 1000000.0; it must be int, such as 1000000"),
+    ("seed", 1.5, "run.seed is 1.5; it must be int."),
+    ("seed", np.int64(3), "run.seed is .*3.*; it must be int, such as 3"),
+    ("threads", 2.0, "run.threads is 2.0; it must be int or None"),
+    ("nan_guard", 1, "run.nan_guard is 1; it must be bool, such as True"),
+    ("device", torch.device("cpu"), "run.device is .*; it must be str"),
+    ("horizon", 16.0, "algorithm.horizon is 16.0; it must be int, such as 16"),
+    ("discount", np.float64(0.5), "algorithm.discount is .*; it must be float, such as 0.5"),
+    ("actor_learning_rate", "1e-3", "algorithm.actor_learning_rate is '1e-3'; it must be float"),
+    ("adam_betas", (0.5,), r"adam_betas is \[0.5\]; it must be a tuple of 2: float, float"),
+    ("actor_hidden", 8, "actor_hidden is 8; it must be a tuple of int"),
+    ("image_size", (48, 64), r"env.image_size is \[48, 64\]; it must be int"),
+    ("camera", "soft", "env.camera is 'soft'; it must be 'hard' or 'differentiable'"),
+    ("observe", 3, "env.observe is 3; it must be a tuple of str"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), NOT_STORABLE)
+def test_a_value_that_could_not_be_read_again_is_refused_before_training(name, value, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        default_config("cartpole", preset="cpu", **{name: value})
+    assert "\n" not in str(caught.value)
+    config = default_config("cartpole", preset="cpu")
+    part = next(p for p in (config.env, config.algorithm, config.run) if hasattr(p, name))
+    setattr(part, name, value)
+    with pytest.raises(UsageError, match=message):
+        config.validate()
+
+
+def test_what_stands_for_a_value_is_taken_for_it():
+    config = default_config(
+        "cartpole", preset="cpu", actor_hidden=[8], minutes=2, run_dir="x", observe=["state"]
+    )
+    config.validate()
+    assert config.algorithm.actor_hidden == (8,) and config.env.observe == ("state",)
+    assert type(config.run.minutes) is float and config.run.run_dir == Path("x")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RunConfig(seed="1"), "run.seed is '1'; it must be int"),  # type: ignore[arg-type]
+        (lambda: RunConfig(minutes="ten"), "it must be float or None"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_part_built_by_itself_names_the_field(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_bare_string_for_what_is_observed_is_refused():
+    config = default_config("cartpole", preset="cpu")
+    config.env = EnvConfig("cartpole", observe="state")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="env.observe is 'state'; it must be a tuple of str"):
+        config.validate()
+    config = default_config("cartpole", preset="cpu")
+    config.algorithm = ShacConfig()
+    with pytest.raises(UsageError, match="algorithm is a ShacConfig; with algorithm dva .*DvaC"):
+        config.validate()
+
+
+MODULE = '''
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass
+class Net:
+    widths: tuple[int, ...] = (8, 4)
+    kind: Literal["gru", "mlp"] = "mlp"
+
+
+@dataclass
+class Config:
+    net: Net = field(default_factory=Net)
+    nets: list[Net] = field(default_factory=lambda: [Net((1,)), Net((2, 3), "gru")])
+    by_name: dict[str, float] = field(default_factory=lambda: {"a": 0.5})
+    either: int | float | str | None = 0.5
+    pairs: tuple[tuple[str, Path], ...] = (("a", Path("b")),)
+    optional: Net | None = None
+    free: Any = None
+    double: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.double = 2
+'''
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A module with an algorithm whose configuration has every kind of field, as texts."""
+    (tmp_path / "own_config.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry._ALGORITHMS, "entries", dict(registry._ALGORITHMS.entries))
+    module = importlib.import_module("own_config")
+    dva_entry = learning.get("dva")
+    learning.register(
+        dataclasses.replace(dva_entry, name="own", config=module.Config, preset=None)
+    )
+    yield module
+    del sys.modules["own_config"]
+
+
+def test_every_kind_of_field_comes_back_from_yaml(own):
+    for changes in (
+        {},
+        {"either": 3, "optional": own.Net((5,)), "free": {"x": [1, None, "a"]}},
+        {"either": "text", "by_name": {}, "nets": []},
+        {"either": None},
+    ):
+        config = default_config("cartpole", "own", **changes)
+        config.validate()
+        text = yaml.safe_dump(config_to_dict(config))
+        found = config_from_dict(yaml.safe_load(text))
+        assert found == config and repr(found) == repr(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("net", 3, "algorithm.net is 3; it must hold widths, kind"),
+        ("nets", ((),), "must hold widths"),
+        ("by_name", {"a": "b"}, r"algorithm.by_name\['a'\] is 'b'; it must be float"),
+        ("by_name", {3: 1.0}, "by_name is 3; it must be str"),
+        ("either", [1], r"either is \[1\]; it must be int or float or str or None"),
+        ("optional", 3, "optional is 3; it must be Net or None"),
+        ("free", {1, 2}, "free is .*; it must be made of bool"),
+        ("pairs", (("a",),), r"pairs is \['a'\]; it must be a tuple of 2: str, Path"),
+    ],
+)
+def test_a_field_of_any_kind_is_named_with_what_is_allowed(own, name, value, message):
+    with pytest.raises(UsageError, match=message):
+        default_config("cartpole", "own", **{name: value})
+    config = default_config("cartpole", "own")
+    setattr(config.algorithm, name, value)
+    with pytest.raises(UsageError, match=message):
+        config.validate()
+
+
+def test_a_wrong_choice_within_a_part_of_a_part_is_named(own):
+    config = default_config("cartpole", "own")
+    config.algorithm.net.kind = "rnn"
+    with pytest.raises(UsageError, match="algorithm.net.kind is 'rnn'; it must be 'gru' or 'mlp'"):
+        config.validate()
+    config.algorithm = own.Config(free=(1, 2))
+    with pytest.raises(UsageError, match=r"algorithm.free is \(1, 2\); .* such as \[1, 2\]"):
+        config.validate()

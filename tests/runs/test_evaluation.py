@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dva.policies import NO_MEMORY, RandomPolicy, ZeroPolicy
-from dva.runs import UsageError, evaluate
+from dva.runs import UsageError, default_config, evaluate, evaluation
+from dva.runs.build import build_env
 from dva.runs.evaluation import film_agent
 from dva.runs.video import GAP, VideoWriter, tile
 from dva.spec import ActionSpec, Entry, ObservationSpec
@@ -39,7 +40,7 @@ class Countdown:
         return {"state": torch.zeros(self.num_envs, 1)}, torch.ones(self.num_envs), done, none, info
 
     def close(self) -> None:
-        pass
+        self.closed = True
 
 
 def countdown(num_envs: int) -> Any:
@@ -65,6 +66,51 @@ def test_more_episodes_than_environments_at_once_are_all_different(monkeypatch):
     assert found.episodes == len(found.returns) == 70
     assert [env.num_envs for env in made] == [64, 6]
     assert [env.seed for env in made] == [5, 5 + 64]
+    assert all(env.closed for env in made)
+
+
+class Failing(ZeroPolicy):
+    def act(self, observation, state):
+        raise RuntimeError("no action")
+
+
+def test_environments_are_closed_when_a_policy_fails(monkeypatch):
+    made: list[Any] = []
+
+    def make(num_envs: int) -> Any:
+        made.append(Countdown(num_envs))
+        return made[-1]
+
+    with pytest.raises(RuntimeError, match="no action"):
+        evaluate(Failing(*SPECS), make, episodes=3)
+    assert made[0].closed
+
+
+def test_an_agent_that_cannot_be_filmed_leaves_no_environment_open(tmp_path, monkeypatch):
+    made: list[Any] = []
+    real = evaluation.make
+
+    def make(*arguments: Any, **options: Any) -> Any:
+        made.append(real(*arguments, **options))
+        return made[-1]
+
+    def fail(*arguments: Any) -> float:
+        raise RuntimeError("no film")
+
+    monkeypatch.setattr(evaluation, "make", make)
+    monkeypatch.setattr(evaluation, "film", fail)
+    with pytest.raises(RuntimeError, match="no film"):
+        film_agent("cartpole", tmp_path / "video.mp4", steps=2, device="cpu")
+    with pytest.raises(RuntimeError, match="closed"):
+        made[0].reset()
+
+
+@pytest.mark.parametrize("name", ["num_envs", "threads"])
+def test_none_is_not_taken_for_as_many_as_usual(name):
+    config = default_config("cartpole", preset="cpu", observe="state", device="cpu", threads=1)
+    arguments: dict[str, Any] = {name: 0}
+    with pytest.raises(UsageError, match=f"{name} is 0"):
+        build_env(config, **arguments)
 
 
 def test_episodes_must_be_positive():
@@ -74,9 +120,7 @@ def test_episodes_must_be_positive():
 
 def test_random_actions_are_within_bounds_and_repeat():
     observation = {"state": torch.zeros(100, 1)}
-    first, second = (
-        RandomPolicy(*SPECS, seed=3).act(observation, NO_MEMORY)[0] for _ in range(2)
-    )
+    first, second = (RandomPolicy(*SPECS, seed=3).act(observation, NO_MEMORY)[0] for _ in range(2))
     assert torch.equal(first, second)
     assert first.shape == (100, 2)
     assert -1 <= first.min() < -0.5 and 0.5 < first.max() <= 1

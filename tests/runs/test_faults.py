@@ -261,7 +261,7 @@ def test_a_checkpoint_of_another_layout_changes_nothing(tiny):
     name = next(n for n, x in tensors.items() if n.startswith("policy.actor.") and x.ndim == 2)
     save_checkpoint(run.checkpoints, {**tensors, name: tensors[name][:-1]}, checkpoint.info)
     short = name.removeprefix("policy.")
-    with pytest.raises(UsageError, match=f"tensor '{short}' has shape"):
+    with pytest.raises(UsageError, match=f"tensor '{short}' of shape"):
         runs.load_policy(run)
 
 

@@ -52,7 +52,7 @@ def feed(watch: LearningWatch, metrics: dict[str, Any], count: int) -> list[str]
 
 
 def test_a_few_dead_iterations_are_reported_once_and_kept_for_the_end():
-    watch = LearningWatch("my task")
+    watch = LearningWatch("my task", 4)
     assert feed(watch, DEAD, IN_A_ROW - 1) == []
     (warning,) = feed(watch, DEAD, PATIENCE - IN_A_ROW)
     assert f"last {IN_A_ROW} iterations" in warning and "dva doctor 'my task'" in warning
@@ -63,7 +63,7 @@ def test_a_few_dead_iterations_are_reported_once_and_kept_for_the_end():
 
 
 def test_one_update_is_enough_to_go_on():
-    watch = LearningWatch("cartpole")
+    watch = LearningWatch("cartpole", 4)
     feed(watch, ALIVE, 1)
     assert len(feed(watch, DEAD, 3 * PATIENCE)) == 1 + 3
     assert not watch.hopeless and not watch.learned_nothing
@@ -73,13 +73,13 @@ def test_one_update_is_enough_to_go_on():
 
 
 def test_updates_of_which_some_were_made_are_alive():
-    watch = LearningWatch("cartpole")
+    watch = LearningWatch("cartpole", 4)
     assert feed(watch, {**DEAD, "updates": 8, "skipped_updates": 7}, 50) == []
     assert not watch.learned_nothing
 
 
 def test_collecting_before_learning_is_no_fault():
-    watch = LearningWatch("cartpole")
+    watch = LearningWatch("cartpole", 4)
     assert feed(watch, {**DEAD, "updates": 0, "skipped_updates": 0}, 3 * PATIENCE) == []
     assert feed(watch, {}, 3) == []
     assert not watch.hopeless and not watch.learned_nothing
@@ -91,11 +91,19 @@ def test_collecting_before_learning_is_no_fault():
         ({"nonfinite_count": STEPS}, "every step had a non-finite"),
         ({}, "every update was skipped, because its gradient was not finite"),
         ({"actor_grad_norm": 0.0}, "the gradient was exactly 0"),
+        ({"actor_grad_norm": 0.0, "nonfinite_count": 4}, "no environment's gradient was finite"),
+        ({"actor_grad_norm": 0.0, "nonfinite_count": 4}, "such as a square root at 0"),
     ],
 )
 def test_the_warning_says_what_is_likely(changes: dict[str, Any], message: str):
-    (warning,) = feed(LearningWatch("cartpole"), {**DEAD, **changes}, IN_A_ROW)
+    (warning,) = feed(LearningWatch("cartpole", 4), {**DEAD, **changes}, IN_A_ROW)
     assert message in warning and "\n" not in warning
+
+
+def test_a_gradient_norm_that_is_not_reported_is_not_called_non_finite():
+    dead = {name: value for name, value in DEAD.items() if name != "actor_grad_norm"}
+    (warning,) = feed(LearningWatch("cartpole", 4), dead, IN_A_ROW)
+    assert "gradient" not in warning and "the algorithm skipped every update" in warning
 
 
 def test_a_run_says_it_after_a_few_iterations_and_at_the_end(tiny):
@@ -139,6 +147,24 @@ def test_a_command_that_learned_ends_with_status_0(tmp_path, capsys):
     assert main(line) == 0
     found = capsys.readouterr()
     assert "Nothing was learned" not in found.out and found.err == ""
+
+
+@dataclass(frozen=True)
+class Steep(Cartpole):
+    """Rewards with a slope that is infinite everywhere."""
+
+    name: str = "steep"
+
+    def reward(self, joint_q, joint_qd, action):
+        return (super().reward(joint_q, joint_qd, action) * 0.0).sqrt()
+
+
+def test_an_infinite_slope_is_not_taken_for_a_gradient_of_zero(tiny):
+    tasks.register(Steep())
+    config = tiny(stop_at=(IN_A_ROW + 1) * STEPS)
+    config.env.task = "steep"
+    warning = runs.train(config).warning
+    assert warning and "exactly 0" not in warning and "an infinite slope" in warning
 
 
 def test_a_hopeless_run_gives_up(tiny, monkeypatch):

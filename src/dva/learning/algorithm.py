@@ -1,6 +1,6 @@
 """The contract between a learning algorithm and the runs that use it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,15 +30,25 @@ class LargeState(Protocol):
     that says up to where.
     """
 
-    def save(self, folder: Path) -> Mapping[str, Any]:
+    def save(self, folder: Path, live: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         """Writes what is new since the last call; returns JSON values that mark this moment.
 
-        What an earlier marker points to must stay readable.
+        Args:
+            folder: where to; it exists, and nothing else is in it.
+            live: earlier markers that checkpoints still name. What they point to must stay
+                readable, whatever happens next: the process may be killed before a checkpoint
+                holds the new marker. All else may be deleted.
         """
         ...
 
     def load(self, folder: Path, marker: Mapping[str, Any]) -> None:
-        """Restores the state of the moment that the marker stands for."""
+        """Restores the state of the moment that the marker stands for.
+
+        The folder may hold pieces that were written after it, by a process that was killed.
+
+        Raises:
+            OSError, LookupError, TypeError, ValueError, RuntimeError: it cannot be read.
+        """
         ...
 
 

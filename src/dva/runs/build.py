@@ -63,7 +63,7 @@ def threads_of(config: TrainConfig, device: str | None = None) -> Iterator[int |
         Number of threads; None on a GPU.
     """
     with usage_errors():
-        found = resolve_device(device or config.run.device)
+        found = resolve_device(config.run.device if device is None else device)
     inside = learning.get(config.algo).threads_inside or _image_gradient(config)
     with use_threads(found, config.run.threads, inside_operations=inside) as threads:
         yield threads
@@ -95,8 +95,8 @@ def build_env(
     with usage_errors():
         return make(
             env.task,
-            num_envs=num_envs or env.num_envs,
-            device=device or run.device,
+            num_envs=env.num_envs if num_envs is None else num_envs,
+            device=run.device if device is None else device,
             seed=stream_seed(run.seed, "starts") if seed is None else seed,
             observe=env.observe,
             image_size=env.image_size,
@@ -106,7 +106,7 @@ def build_env(
             simulator=env.simulator,
             final_observations=training and learning.get(config.algo).final_observations,
             state_storage=env.state_storage,
-            threads=threads or run.threads,
+            threads=run.threads if threads is None else threads,
             capture=run.cuda_graphs,
         )
 

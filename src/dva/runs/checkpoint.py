@@ -9,7 +9,9 @@ by itself. An error names the other one if that is whole; to train on from it, c
 the damaged one.
 """
 
+import contextlib
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -30,10 +32,22 @@ from dva.runs.files import (
     write_json,
 )
 
-__all__ = ["Checkpoint", "check_layout", "load_checkpoint", "read_pointer", "save_checkpoint"]
+__all__ = [
+    "FIX",
+    "Checkpoint",
+    "check_layout",
+    "layout_fault",
+    "live_infos",
+    "load_checkpoint",
+    "read_pointer",
+    "refuse_nan",
+    "save_checkpoint",
+]
 
 FORMAT = 2
 """Version of the layout; a reader refuses what it does not know."""
+FIX = "Use the checkpoint with the configuration of its own run, and the same version of dva."
+"""What to do about a checkpoint that does not fit."""
 POINTERS = ("latest", "best")
 _OPTIONAL = {"wall_time": 0.0, "return": None, "best_return": None}
 """Entries of an info file that a caller may leave out, and what is written then."""
@@ -83,7 +97,9 @@ def save_checkpoint(
         The safetensors file.
 
     Raises:
-        TypeError: a value in `tensors` is not a tensor.
+        TypeError: a value in `tensors` is not a tensor, or one in `info` no JSON value; nothing has
+            been written then.
+        ValueError: a number in `info` is not finite; nothing has been written either.
         FileError: the disk is full, the folder is read-only, or the like; the former checkpoint
             is whole.
     """
@@ -92,6 +108,7 @@ def save_checkpoint(
             raise TypeError(
                 f"State {name!r} is a {type(value).__name__}; checkpoints hold tensors."
             )
+    json.dumps({**_OPTIONAL, **info}, allow_nan=False)  # before anything is written
     with explain_file_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     path = _free_path(folder, int(info["env_steps"]))
@@ -145,6 +162,16 @@ def _is_named(folder: Path, stem: str) -> bool:
         if value is not None and value["checkpoint"] == stem:
             return True
     return False
+
+
+def live_infos(folder: Path) -> list[dict[str, Any]]:
+    """Reads the info of every checkpoint that a pointer names, or may name; oldest first."""
+    infos = []
+    for path in sorted(folder.glob("step-*.json"), key=lambda path: _order(path.stem)):
+        if _is_named(folder, path.stem):
+            with contextlib.suppress(UsageError):  # a damaged one cannot be loaded either
+                infos.append(read_json_object(path))
+    return infos
 
 
 def _remove_unnamed(folder: Path) -> None:
@@ -213,41 +240,69 @@ def check_layout(
     path: Path,
     tensors: Mapping[str, torch.Tensor],
     expected: Mapping[str, torch.Tensor],
+    finite: bool = True,
 ) -> None:
-    """Makes sure that tensors from a file fit where they go, before anything is changed by them.
+    """Makes sure that tensors from a file fit where they go.
 
     Args:
         path: the file, for the message.
         tensors: what it holds.
-        expected: tensors of the names, shapes and dtypes that are needed, such as an algorithm's
-            own `state_dict()`.
+        expected: tensors of the names, shapes and dtypes that are needed, such as a policy's own
+            `state_dict()`.
+        finite: whether floating-point tensors must be finite.
 
     Raises:
-        UsageError: a name is missing or unknown, a shape or a dtype differs, or a floating-point
-            tensor holds an entry that is not finite.
+        UsageError: a name is missing or unknown, a shape or a dtype differs, or a tensor that must
+            be finite is not.
     """
-    fix = "Use the checkpoint with the configuration of its own run, and the same version of dva."
+    fault = layout_fault(tensors, expected)
+    if fault is not None:
+        raise UsageError(f"{path} {fault}. {FIX}")
+    for name, found in tensors.items():
+        if finite and found.is_floating_point():
+            _refuse_entries(path, name, ~found.isfinite(), "not finite")
+
+
+def layout_fault(
+    tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> str | None:
+    """Says how names, shapes and dtypes differ from the expected ones; None if they do not."""
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors:
-            raise UsageError(f"{path} lacks the tensor {name!r}. {fix}")
+            return f"lacks the tensor {name!r}"
         if name not in expected:
-            raise UsageError(f"{path} holds a tensor {name!r} that nothing asks for. {fix}")
+            return f"holds a tensor {name!r} that nothing asks for"
         found, wanted = tensors[name], expected[name]
         if found.shape != wanted.shape:
-            raise UsageError(
-                f"{path}: tensor {name!r} has shape {tuple(found.shape)}, expected "
-                f"{tuple(wanted.shape)}. {fix}"
-            )
+            shapes = tuple(found.shape), tuple(wanted.shape)
+            return f"holds a tensor {name!r} of shape {shapes[0]}, expected {shapes[1]}"
         if found.dtype != wanted.dtype:
-            raise UsageError(
-                f"{path}: tensor {name!r} is {found.dtype}, expected {wanted.dtype}. {fix}"
-            )
-        if found.is_floating_point() and not bool(found.isfinite().all()):
-            count = int((~found.isfinite()).sum())
-            raise UsageError(
-                f"{path}: tensor {name!r} has {count} of {found.numel()} entries that are not "
-                "finite. Training cannot go on from them; use the other checkpoint if it is whole."
-            )
+            return f"holds a tensor {name!r} of {found.dtype}, expected {wanted.dtype}"
+    return None
+
+
+def refuse_nan(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Makes sure that no floating-point tensor holds a NaN; an infinity may have a meaning.
+
+    Args:
+        path: the file, for the message.
+        tensors: what it holds.
+
+    Raises:
+        UsageError: there is one; the text names the tensor.
+    """
+    for name, value in tensors.items():
+        if value.is_floating_point():
+            _refuse_entries(path, name, value.isnan(), "not finite (NaN)")
+
+
+def _refuse_entries(path: Path, name: str, wrong: torch.Tensor, what: str) -> None:
+    count = int(wrong.sum())
+    if count:
+        raise UsageError(
+            f"{path}: tensor {name!r} has {count} of {wrong.numel()} entries that are {what}. "
+            "Training cannot go on from them; use the other checkpoint if it is whole."
+        )
 
 
 def _read(folder: Path, pointer: str) -> Checkpoint | None:

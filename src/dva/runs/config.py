@@ -5,8 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
@@ -14,6 +13,14 @@ from dva import learning, tasks
 from dva.compute.device import resolve_device
 from dva.compute.errors import UsageError, require_known, usage_errors
 from dva.envs import EnvConfig
+from dva.runs.fields import (
+    field_kinds,
+    read_dataclass,
+    read_value,
+    require_fields,
+    require_restorable,
+    to_plain,
+)
 
 __all__ = [
     "FORMAT",
@@ -34,7 +41,7 @@ class RunConfig:
     """How long, on what, and what is written.
 
     Raises:
-        ValueError: a value is outside its range.
+        ValueError: a value is outside its range, or of another kind than its field.
     """
 
     env_steps: int = 1_000_000
@@ -66,6 +73,9 @@ class RunConfig:
     """Folder of the run; None: runs/TASK-ALGO-sSEED-TIME."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.run_dir, str):
+            self.run_dir = Path(self.run_dir)
+        require_restorable("run", self)
         for name in ("env_steps", "threads", "minutes", "stop_at", "checkpoint_interval"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -98,15 +108,27 @@ class TrainConfig(Generic[AlgorithmConfig]):
     environments, for a GPU)."""
 
     def validate(self) -> None:
-        """Checks the names of task, algorithm and preset, and the device; the parts have checked
-        their own values.
+        """Checks the names of task, algorithm and preset, the device, and that every value will
+        come back from the stored configuration; the parts have checked their own ranges.
 
         Raises:
-            UsageError: a name is not known, or this machine has no such device.
+            UsageError: a name is not known, this machine has no such device, or a value is of
+                another kind than its field.
         """
+        for name in ("algo", "preset"):
+            read_value(name, str, getattr(self, name))
+        with usage_errors():
+            entry = learning.get(self.algo)
+        for name, kind in _kinds_of_parts(entry.config).items():
+            part = getattr(self, name)
+            if type(part) is not kind:
+                raise UsageError(
+                    f"{name} is a {type(part).__name__}; with algorithm {self.algo} it must be a "
+                    f"{kind.__name__}."
+                )
+            require_restorable(name, part)
         with usage_errors():
             tasks.get(self.env.task)
-            entry = learning.get(self.algo)
             resolve_device(self.run.device)
         require_known("preset", self.preset, entry.presets)
 
@@ -140,56 +162,54 @@ def default_config(
     with usage_errors():
         tasks.get(task)
         entry = learning.get(algo)
+    if isinstance(changes.get("observe"), str):
+        changes["observe"] = (changes["observe"],)
+    kinds = {part: field_kinds(kind) for part, kind in _kinds_of_parts(entry.config).items()}
+    for name in changes:
+        require_known("field", name, [field for part in kinds.values() for field in part])
+    own = {
+        part: {
+            name: read_value(f"{part}.{name}", of_fields[name], to_plain(value))
+            for name, value in changes.items()
+            if name in of_fields
+        }
+        for part, of_fields in kinds.items()
+    }
+    if not own["env"].get("observe"):
+        own["env"].pop("observe", None)
+    with usage_errors():
         if preset is None:
-            on_gpu = resolve_device(changes.get("device", "auto")).type == "cuda"
+            on_gpu = resolve_device(own["run"].get("device", "auto")).type == "cuda"
             preset = entry.presets[0 if on_gpu else min(1, len(entry.presets) - 1)]
         require_known("preset", preset, entry.presets)
-        observe = changes.pop("observe", None)
-        if isinstance(observe, str):
-            observe = (observe,)
         if entry.preset is None:
             values = learning.Preset(entry.config())
         else:
-            values = entry.preset(task.rpartition(":")[2], preset, observe and tuple(observe))
-        parts = {
-            "env": EnvConfig(task, **values.env),
-            "algorithm": values.algorithm,
-            "run": RunConfig(env_steps=values.env_steps),
-        }
-        if observe:
-            changes["observe"] = tuple(observe)
-        fields = {name: _names(part) for name, part in parts.items()}
-        for name in changes:
-            require_known("field", name, [x for names in fields.values() for x in names])
-        for part, names in fields.items():
-            own = {name: value for name, value in changes.items() if name in names}
-            parts[part] = dataclasses.replace(parts[part], **own)
-    return TrainConfig(**parts, algo=algo, preset=preset)
+            observe = own["env"].get("observe")
+            values = entry.preset(task.rpartition(":")[2], preset, observe)
+        return TrainConfig(
+            env=EnvConfig(task, **{**values.env, **own["env"]}),
+            algorithm=dataclasses.replace(values.algorithm, **own["algorithm"]),
+            run=RunConfig(**{"env_steps": values.env_steps, **own["run"]}),
+            algo=algo,
+            preset=preset,
+        )
 
 
-def _names(part: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(part)]
+def _kinds_of_parts(algorithm: type) -> dict[str, type]:
+    return {"env": EnvConfig, "algorithm": algorithm, "run": RunConfig}
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
     """Returns the configuration as plain values that YAML can hold (tuples become lists)."""
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: plain(entry) for key, entry in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(entry) for entry in value]
-        return str(value) if isinstance(value, Path) else value
-
-    return plain(
-        {
-            "algo": config.algo,
-            "preset": config.preset,
-            "env": dataclasses.asdict(config.env),
-            "algorithm": dataclasses.asdict(config.algorithm),
-            "run": dataclasses.asdict(config.run),
-        }
-    )
+    return {
+        "algo": config.algo,
+        "preset": config.preset,
+        "env": to_plain(config.env),
+        "algorithm": to_plain(config.algorithm),
+        "run": to_plain(config.run),
+    }
 
 
 def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
@@ -200,62 +220,10 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
         UsageError: a field is missing or not known, or its value is not of its kind; the text
             names it.
     """
-    _require_fields("the configuration", values, ("algo", "preset", "env", "algorithm", "run"))
+    require_fields("the configuration", values, ("algo", "preset", "env", "algorithm", "run"))
     algo = str(values["algo"])
     with usage_errors():
         entry = learning.get(algo)
-    return TrainConfig(
-        env=_read_part("env", EnvConfig, values["env"]),
-        algorithm=_read_part("algorithm", entry.config, values["algorithm"]),
-        run=_read_part("run", RunConfig, values["run"]),
-        algo=algo,
-        preset=str(values["preset"]),
-    )
-
-
-def _require_fields(where: str, values: Any, names: tuple[str, ...]) -> None:
-    if not isinstance(values, Mapping):
-        raise UsageError(f"{where} is {values!r}; it must hold {', '.join(names)}.")
-    missing = [name for name in names if name not in values]
-    unknown = [str(name) for name in values if name not in names]
-    if missing or unknown:
-        lacks = f"lacks {', '.join(missing)}" if missing else ""
-        has = f"has {', '.join(unknown)}, which this version does not know" if unknown else ""
-        raise UsageError(
-            f"{where} {' and '.join(filter(None, (lacks, has)))}. Another version wrote it, or it "
-            "was edited: use the version of dva that its sessions name."
-        )
-
-
-def _read_part(where: str, kind: type, values: Any) -> Any:
-    _require_fields(where, values, tuple(field.name for field in dataclasses.fields(kind)))
-    read = {
-        field.name: _read(f"{where}.{field.name}", field.type, values[field.name])
-        for field in dataclasses.fields(kind)
-    }
-    with usage_errors():
-        return kind(**read)
-
-
-def _read(where: str, kind: Any, value: Any) -> Any:
-    """Turns a plain value into one of the kind that a field is annotated with."""
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Annotated:
-        return _read(where, arguments[0], value)
-    if origin in (Union, UnionType):
-        if value is None and NoneType in arguments:
-            return None
-        return _read(where, next(x for x in arguments if x is not NoneType), value)
-    if origin is Literal and value in arguments:
-        return value
-    if origin is tuple and isinstance(value, list):
-        kinds = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments
-        if len(kinds) == len(value):
-            return tuple(_read(where, k, v) for k, v in zip(kinds, value, strict=True))
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(kind, type) and type(value) is kind:
-        return value
-    raise UsageError(f"{where} is {value!r}; it must be {getattr(kind, '__name__', kind)}.")
+    kinds = _kinds_of_parts(entry.config)
+    parts = {part: read_dataclass(part, kind, values[part]) for part, kind in kinds.items()}
+    return TrainConfig(**parts, algo=algo, preset=str(values["preset"]))

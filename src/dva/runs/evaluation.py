@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -72,25 +73,22 @@ def evaluate(
         raise UsageError(f"episodes is {episodes}; it must be 1 or more.")
     returns: list[float] = []
     lengths: list[int] = []
-    env: VectorEnv | None = None
-    while len(returns) < episodes:
-        count = min(ENVS_AT_ONCE, episodes - len(returns))
-        if env is None or env.num_envs != count:
-            if env is not None:
-                env.close()
-            env = make_env(count)
-        observation = env.reset(seed=seed + len(returns))
-        with usage_errors():
-            policy.observation_spec.check(observation)
-        if video is not None and not returns:
-            with VideoWriter(video, fps=1 / env.task.control_dt) as writer:
-                batch = _first_episodes(policy, env, observation, writer)
-        else:
-            batch = _first_episodes(policy, env, observation, None)
-        returns += batch[0]
-        lengths += batch[1]
-    assert env is not None
-    env.close()
+    whole, rest = divmod(episodes, ENVS_AT_ONCE)
+    for count, times in ((ENVS_AT_ONCE, whole), (rest, 1)):
+        if count * times == 0:
+            continue
+        with closing(make_env(count)) as env:
+            for _ in range(times):
+                observation = env.reset(seed=seed + len(returns))
+                with usage_errors():
+                    policy.observation_spec.check(observation)
+                if video is not None and not returns:
+                    with VideoWriter(video, fps=1 / env.task.control_dt) as writer:
+                        batch = _first_episodes(policy, env, observation, writer)
+                else:
+                    batch = _first_episodes(policy, env, observation, None)
+                returns += batch[0]
+                lengths += batch[1]
     values = torch.tensor(returns, dtype=torch.float64)
     return Evaluation(
         episodes=len(returns),
@@ -189,9 +187,7 @@ def film_agent(
     if steps < 1:
         raise UsageError(f"steps is {steps}; it must be 1 or more.")
     with usage_errors():
-        env = make(task, num_envs=VIDEO_ENVS, device=device, observe="state")
-        specs = env.policy_spec, env.action_spec
-        policy = ZeroPolicy(*specs) if zero else RandomPolicy(*specs, seed)
-        mean = film(policy, env, path, steps, seed)
-    env.close()
-    return mean
+        with closing(make(task, num_envs=VIDEO_ENVS, device=device, observe="state")) as env:
+            specs = env.policy_spec, env.action_spec
+            policy = ZeroPolicy(*specs) if zero else RandomPolicy(*specs, seed)
+            return film(policy, env, path, steps, seed)

@@ -17,14 +17,15 @@ class LearningWatch:
 
     Args:
         task: name of the task, for advice.
+        num_envs: number of environments.
 
     Attributes:
         warning: what to tell the user now, or None.
         last_warning: the last one, to be repeated at the end.
     """
 
-    def __init__(self, task: str) -> None:
-        self._task = task
+    def __init__(self, task: str, num_envs: int) -> None:
+        self._task, self._num_envs = task, num_envs
         self._dead_in_a_row = 0
         self._updates = 0
         self._learned = False
@@ -58,16 +59,30 @@ class LearningWatch:
     def _describe(self, metrics: Mapping[str, Any], env_steps: int) -> str:
         doctor = f"dva doctor {shlex.quote(self._task)}"
         what = f"Nothing was learned in the last {self._dead_in_a_row} iterations: "
-        if (metrics.get("nonfinite_count") or 0) >= env_steps:
+        count, norm = metrics.get("nonfinite_count") or 0, metrics.get("actor_grad_norm")
+        if count >= env_steps:
             return (
                 f"{what}every step had a non-finite (NaN or infinite) state or reward. Look at the "
                 f"task's reward and at its number of substeps: {doctor}"
             )
-        if metrics.get("actor_grad_norm") is None:
+        # An algorithm may leave out each environment whose gradient is not finite: of none, 0 is
+        # left.
+        all_left_out = norm == 0 and count >= self._num_envs
+        if all_left_out or norm is None and "actor_grad_norm" in metrics:
+            which = (
+                "no environment's gradient was finite"
+                if all_left_out
+                else ("every update was skipped, because its gradient was not finite")
+            )
             return (
-                f"{what}every update was skipped, because its gradient was not finite. The most "
-                f"likely cause is a robot that is simulated with too few `substeps`: {doctor}"
+                f"{what}{which}. Likely causes are a robot that is simulated with too few "
+                "`substeps`, and a reward with an infinite slope, such as a square root at 0: "
+                f"{doctor}"
+            )
+        if norm == 0:
+            return (
+                f"{what}the gradient was exactly 0. Does the reward depend on the actions? {doctor}"
             )
         return (
-            f"{what}the gradient was exactly 0. Does the reward depend on the actions? {doctor}"
+            f"{what}the algorithm skipped every update, as not finite. Look at the task: {doctor}"
         )

@@ -5,16 +5,24 @@ import math
 import resource
 import sys
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dva.compute.errors import UsageError, explain_file_errors
+from dva.compute.errors import UsageError, explain_file_errors, one_line
 from dva.runs.events import EventWriter
 from dva.runs.files import parse_object, write_atomically
 
-__all__ = ["MetricsWriter", "is_timing", "peak_memory_mb", "read_metrics", "truncate_metrics"]
+__all__ = [
+    "MetricsWriter",
+    "is_timing",
+    "peak_memory_mb",
+    "read_metrics",
+    "require_iteration",
+    "truncate_metrics",
+]
 
 COUNTS = ("iteration", "env_steps", "nonfinite_count")
 
@@ -44,6 +52,39 @@ def _plain(name: str, value: Any) -> int | float | None:
     if not math.isfinite(number):
         return None
     return int(number) if name in COUNTS else number
+
+
+def require_iteration(algo: str, metrics: Any, env_steps: Any, before: int) -> None:
+    """Makes sure that an iteration kept the contract of `Algorithm.iterate`.
+
+    Args:
+        algo: name of the algorithm, for the message.
+        metrics: what it returned.
+        env_steps: environment steps that it counts now.
+        before: those that it counted before.
+
+    Raises:
+        UsageError: it made no environment step, or a metric is no number.
+    """
+    if not isinstance(env_steps, int) or isinstance(env_steps, bool):
+        raise UsageError(f"env_steps of algorithm {algo} is {env_steps!r:.80}; it must be an int.")
+    if env_steps <= before:
+        raise UsageError(
+            f"Algorithm {algo} counts {env_steps} environment steps after an iteration and counted "
+            f"{before} before; it must make at least one step, and add it to env_steps."
+        )
+    if not isinstance(metrics, Mapping):
+        raise UsageError(
+            f"iterate() of algorithm {algo} returned {metrics!r:.80}; it must return a dict of "
+            "metrics by name."
+        )
+    for name, value in metrics.items():
+        one = isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_complex()
+        if not isinstance(name, str) or not (value is None or one or isinstance(value, Real)):
+            raise UsageError(
+                f"Metric {name!r:.80} of algorithm {algo} is {one_line(repr(value)):.80}; metrics "
+                "must be numbers by name, or None where there is none."
+            )
 
 
 class MetricsWriter:

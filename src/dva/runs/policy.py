@@ -46,7 +46,7 @@ def load_policy(
     found = load_checkpoint(run.checkpoints, checkpoint)
     with usage_errors():
         entry = learning.get(run.config.algo)
-        where = resolve_device(device or run.config.run.device)
+        where = resolve_device(run.config.run.device if device is None else device)
     try:
         policy = entry.policy.rebuild(found.info[POLICY], where, threads)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

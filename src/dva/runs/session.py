@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -10,9 +11,8 @@ import torch
 from dva.compute.errors import UsageError
 from dva.envs import VectorEnv
 from dva.learning import Algorithm
-from dva.learning.state import add_prefix, strip_prefix
 from dva.runs.build import build_env
-from dva.runs.checkpoint import check_layout, load_checkpoint, read_pointer, save_checkpoint
+from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint
 from dva.runs.curve import draw_curve
 from dva.runs.evaluation import EVALUATION_SEED, evaluate, film
 from dva.runs.extras import dispensable
@@ -20,8 +20,16 @@ from dva.runs.files import write_atomically
 from dva.runs.health import LearningWatch
 from dva.runs.interrupt import Interrupt
 from dva.runs.intervals import CheckpointClock, VideoClock
+from dva.runs.learner import (
+    LARGE_STATE,
+    collect_tensors,
+    load_large_state,
+    load_tensors,
+    restore_random_state,
+    save_large_state,
+)
 from dva.runs.machine import describe_machine
-from dva.runs.metrics import MetricsWriter, peak_memory_mb, truncate_metrics
+from dva.runs.metrics import MetricsWriter, peak_memory_mb, require_iteration, truncate_metrics
 from dva.runs.nan_guard import dump_nonfinite
 from dva.runs.policy import POLICY
 from dva.runs.run import Run
@@ -29,12 +37,6 @@ from dva.sim import State
 
 __all__ = ["Session"]
 
-RNG = "torch_generator"
-"""Name of torch's own random state among a checkpoint's tensors."""
-ALGORITHM = "algorithm"
-"""Prefix of the algorithm's tensors in a checkpoint."""
-LARGE_STATE = "large_state"
-"""Key of a large state's marker in the info, and its folder in the run."""
 VIDEO_STEPS = 240
 VIDEO_TILE = 128
 """Side of one of the four tiles in pixels: small, because training waits."""
@@ -73,7 +75,7 @@ class Session:
             show(*shown)
 
         self.show = self.interrupt.guarded(show_row)
-        self.watch = LearningWatch(self.config.env.task)
+        self.watch = LearningWatch(self.config.env.task, self.config.env.num_envs)
         self.iteration = 0
         self.earlier_seconds = 0.0
         self.checkpoints = CheckpointClock(self.config.run.checkpoint_interval)
@@ -98,13 +100,9 @@ class Session:
             self.say("No checkpoint was saved yet: starting anew")
             return
         checkpoint = load_checkpoint(self.run.checkpoints, "latest")
-        check_layout(checkpoint.path, checkpoint.tensors, self._tensors())
-        torch.set_rng_state(checkpoint.tensors[RNG])
-        self.algorithm.load_state_dict(strip_prefix(ALGORITHM, checkpoint.tensors))
-        if self.algorithm.large_state is not None:
-            self.algorithm.large_state.load(
-                self.run.path / LARGE_STATE, checkpoint.info[LARGE_STATE]
-            )
+        load_tensors(checkpoint, self.algorithm, self.config.algo, self.device)
+        load_large_state(self.algorithm, self.run, checkpoint)
+        restore_random_state(checkpoint, self.device)
         self.iteration = checkpoint.info["iteration"]
         self.earlier_seconds = checkpoint.info["wall_time"]
         self.best_return = checkpoint.info["best_return"]
@@ -165,6 +163,7 @@ class Session:
             before, began = algorithm.env_steps, time.perf_counter()
             metrics = algorithm.iterate()
             seconds = time.perf_counter() - began
+            require_iteration(self.config.algo, metrics, algorithm.env_steps, before)
             self.iteration += 1
             steps = algorithm.env_steps - before
             # The first iterations are slow (caches, compilation) and say nothing of the rest.
@@ -182,7 +181,7 @@ class Session:
             )
             self.show((row, None if early else self._seconds_left(pace)))
             self._dump_nonfinite()
-            self.watch.look(metrics, steps)
+            self.watch.look(row, steps)
             if self.watch.warning:
                 self.say(self.watch.warning)
             # After the last iteration training is done, whatever else happened meanwhile.
@@ -225,7 +224,6 @@ class Session:
         better = mean is not None and (self.best_return is None or mean > self.best_return)
         if better:
             self.best_return = mean
-        policy, large = self.algorithm.policy, self.algorithm.large_state
         info = {
             "iteration": self.iteration,
             "env_steps": self.algorithm.env_steps,
@@ -234,31 +232,24 @@ class Session:
             "best_return": self.best_return,
             "task": self.config.env.task,
             "algo": self.config.algo,
-            POLICY: policy.description(),
-            LARGE_STATE: None if large is None else large.save(self.run.path / LARGE_STATE),
+            POLICY: self.algorithm.policy.description(),
         }
         pointers = ("latest", "best") if better else ("latest",)
         with self.interrupt.deferred():
-            save_checkpoint(self.run.checkpoints, self._tensors(), info, pointers)
+            info[LARGE_STATE] = save_large_state(self.algorithm, self.run)
+            save_checkpoint(
+                self.run.checkpoints, collect_tensors(self.algorithm, self.device), info, pointers
+            )
         self.checkpoints.restart()
-
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        """Names all that a checkpoint holds."""
-        return {
-            **add_prefix(POLICY, self.algorithm.policy.state_dict()),
-            **add_prefix(ALGORITHM, self.algorithm.state_dict()),
-            RNG: torch.get_rng_state(),
-        }
 
     def _film(self) -> None:
         """Films the deterministic policy; training's randomness is left as it was."""
         self.videos.plan(self._wall_time())
         path = self.run.videos / f"step-{self.algorithm.env_steps:012d}.mp4"
         with torch.random.fork_rng():
-            env = build_env(self.config, 4, seed=0, threads=self.threads)
-            steps = min(VIDEO_STEPS, env.episode_length)
-            film(self.algorithm.policy, env, path, steps, seed=0, image_size=VIDEO_TILE)
-            env.close()
+            with closing(build_env(self.config, 4, seed=0, threads=self.threads)) as env:
+                steps = min(VIDEO_STEPS, env.episode_length)
+                film(self.algorithm.policy, env, path, steps, seed=0, image_size=VIDEO_TILE)
         self._draw()
         self.say(f"Video: {path}")
 

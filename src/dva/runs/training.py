@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+from dva import learning
 from dva.compute.errors import UsageError
 from dva.compute.random_streams import stream_seed
 from dva.runs.build import build_algorithm, build_env, memory_errors, threads_of
 from dva.runs.config import TrainConfig
+from dva.runs.learner import require_savable
 from dva.runs.resume import continued_config, require_continuable
 from dva.runs.run import Run
 from dva.runs.session import Session
@@ -34,7 +36,8 @@ class Update:
     def __str__(self) -> str:
         lines = [] if self.message is None else [self.message]
         if self.row is not None:
-            mean = "-" if self.row["return"] is None else f"{self.row['return']:,.1f}"
+            found = self.row.get("return")  # an algorithm may report none
+            mean = "-" if found is None else f"{found:,.1f}"
             lines.append(f"{self.row['env_steps']:,} / {self.last_step:,} steps  return {mean}")
         return "\n".join(lines)
 
@@ -108,6 +111,7 @@ def train(
         env = build_env(config, threads=threads, training=True)
         try:
             algorithm = build_algorithm(config, env, threads)
+            require_savable(algorithm, learning.get(config.algo), env.device)
             run = Run.create(config) if resume is None else resume
             with run.locked():
                 run.config = config
