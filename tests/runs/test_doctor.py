@@ -19,7 +19,7 @@ def test_every_check_passes():
     assert [check for check in checks if not check.ok] == []
     assert [check.name for check in checks] == [
         "versions", "devices", "kernel compilation", "substeps", "stepping", "rendering",
-        "gradient", "ffmpeg",
+        "sensors", "gradient", "ffmpeg",
     ]  # fmt: skip
 
 
@@ -47,14 +47,14 @@ def test_the_gradient_of_contact_is_right_too():
     assert doctor.gradient_error("hopper", steps=1, num_envs=1) < doctor.GRADIENT_TOLERANCE
 
 
-def own_task(folder: Path, mjcf: str, /, **changes: str) -> str:
-    """Writes a module with a cartpole of one's own; returns its MODULE:NAME."""
+def own_task(folder: Path, mjcf: str, /, before: str = "", **changes: str) -> str:
+    """Writes a module with a cartpole of one's own, after some code; returns its MODULE:NAME."""
     name = f"own_{folder.name}".replace("-", "_").lower()
     values = {"name": "'own'", "robot": "'robot.xml'", "inertia": "'physical'", **changes}
     fields = "\n".join(f"    {key}: object = {value}" for key, value in values.items())
     (folder / f"{name}.py").write_text(
         "from dataclasses import dataclass\nfrom dva import tasks\n"
-        "from dva.tasks.cartpole import Cartpole\n\n@dataclass(frozen=True)\n"
+        f"from dva.tasks.cartpole import Cartpole\n{before}\n@dataclass(frozen=True)\n"
         f"class Own(Cartpole):\n{fields}\n\n"
         "tasks.register(Own(), replace=True)\n"
     )
@@ -112,6 +112,28 @@ def test_a_task_that_cannot_be_built_is_one_line(in_folder, capsys, robot, chang
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ") and message in captured.err
     assert captured.err.count("\n") == 1 and captured.out == ""
+
+
+SENSOR = """
+
+from dva.spec import Entry
+
+class Spoilt:
+    name = "spoilt"
+    entry = Entry("spoilt", "vector", (2,))
+    differentiable, recordable = True, True
+    def build(self, request):
+        return self
+    def read(self, state):
+        return state.joint_q.double()
+"""
+
+
+def test_a_sensor_that_reads_something_else_is_a_failed_check(in_folder):
+    task = own_task(in_folder, CARTPOLE, before=SENSOR, sensors="(Spoilt(),)")
+    checks = {check.name: check for check in doctor.check_installation(task, "cpu")}
+    assert [name for name, check in checks.items() if not check.ok] == ["sensors"]
+    assert "Sensor 'spoilt' returns torch.float64 (2, 2)" in checks["sensors"].detail
 
 
 def test_a_broken_installation_is_no_traceback(capsys, monkeypatch):

@@ -83,6 +83,12 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
             "the versions that dva asks for (pip check).",
         ),
         (
+            "sensors",
+            lambda: _sensors(task, device),
+            "This is about the task's own sensors: change what the text names, or leave the sensor "
+            "out of the task's sensors.",
+        ),
+        (
             "gradient",
             lambda: _gradient(task),
             "The adjoint disagrees with finite differences, so training would go astray. With a "
@@ -193,6 +199,17 @@ def _render(task: str, device: str) -> str:
     if contrast < 1.0:
         raise RuntimeError("the picture has one colour only")
     return f"48x48 and 128x128 pictures, contrast {contrast:.0f} of 255"
+
+
+def _sensors(task: str, device: str) -> str:
+    own = tuple(maker.name for maker in tasks.get(task).sensors)
+    if not own:
+        return "the task has none of its own"
+    env = envs.make(task, num_envs=2, device=device, observe=own, image_size=48)
+    env.reset(seed=0)
+    env.step(torch.zeros(2, env.action_size, device=env.device))
+    env.close()
+    return f"{', '.join(own)} read as their entries say"
 
 
 def _gradient(task: str) -> str:
