@@ -35,9 +35,10 @@ class Readings:
         return bool(self._sensors)
 
     @property
-    def image_gradient(self) -> bool:
-        """Whether an image passes gradients to the state."""
-        return any(x.differentiable and x.entry.kind == "image" for x in self._sensors.values())
+    def images_with_gradient(self) -> tuple[str, ...]:
+        """Names of the images that pass gradients to the state."""
+        sensors = self._sensors.items()
+        return tuple(n for n, x in sensors if x.differentiable and x.entry.kind == "image")
 
     @property
     def recordable(self) -> bool:

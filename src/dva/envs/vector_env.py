@@ -98,9 +98,15 @@ class VectorEnv:
         return self.observation_spec[STATE].channels
 
     @property
+    def images_with_gradient(self) -> tuple[str, ...]:
+        """The images that are float32 and carry the graph to the actions, by name."""
+        return self._readings.images_with_gradient
+
+    @property
     def image_gradient(self) -> bool:
-        """Whether images are float32 and carry the graph to the actions."""
-        return self._readings.image_gradient
+        """Whether the policy sees images, and all of these carry the graph to the actions."""
+        images = {entry.name for entry in self.policy_spec.images}
+        return bool(images) and images <= {*self.images_with_gradient}
 
     @property
     def recordable(self) -> bool:
