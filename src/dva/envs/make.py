@@ -140,7 +140,9 @@ def _choose_sensors(
 ) -> list[SensorMaker]:
     """Finds the makers of the sensors observed; of one name, the last maker counts."""
     if not observe or len(set(observe)) < len(observe):
-        raise ValueError(f'observe is {observe!r}; give one name or more, such as "state", each once.')
+        raise ValueError(
+            f'observe is {observe!r}; give one name or more, such as "state", each once.'
+        )
     check_sensor_names("make()", more)
     offered = {maker.name: maker for maker in (*STANDARD_SENSORS, *task.sensors, *more)}
     known = [*offered, STATE]

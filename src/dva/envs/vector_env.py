@@ -11,7 +11,7 @@ from dva.envs.environment import Transition
 from dva.envs.nonfinite import MAX_ENTRY, is_nonfinite, stop_gradients
 from dva.envs.readings import Readings
 from dva.envs.spectator import Spectator
-from dva.envs.task_check import check_task
+from dva.envs.task_check import check_rows, check_task
 from dva.sensors import Sensor
 from dva.sim import Simulator, State
 from dva.spec import ActionSpec, Entry, Observation, ObservationSpec
@@ -179,6 +179,9 @@ class VectorEnv:
         Args:
             state: state of N robots.
             action: float32 (N, A); clipped to [-1, 1].
+
+        Raises:
+            ValueError: a function of the task returns another shape than for two robots.
         """
         clipped = action.nan_to_num(0.0, 0.0, 0.0).clamp(-1.0, 1.0)
         began = time.perf_counter()
@@ -187,12 +190,15 @@ class VectorEnv:
         nonfinite = is_nonfinite(after, action)
         after = after.where(nonfinite, state.detach())
         reward = self.task.reward(after.joint_q, after.joint_qd, clipped)
+        check_rows(self.task, "reward", reward, (state.num_envs,))
         nonfinite = nonfinite | ~reward.detach().isfinite()
         reward = reward.masked_fill(nonfinite, 0.0)
         described = self.task.state_observation(after.joint_q, after.joint_qd, clipped)
+        check_rows(self.task, "state_observation", described, (state.num_envs, self.state_size))
         described = described.masked_fill(nonfinite[:, None], 0.0)
         stop_gradients(nonfinite, *after.tensors().values(), clipped)
         failed = self.task.terminated(after.joint_q.detach(), after.joint_qd.detach())
+        check_rows(self.task, "terminated", failed, (state.num_envs,))
         return Transition(after, reward, described, failed | nonfinite, nonfinite)
 
     def _finish_step(self, done: torch.Tensor, final_observation: Observation) -> None:
@@ -382,12 +388,17 @@ class VectorEnv:
         joint_q, joint_qd = self.task.start(
             self.num_envs, self._generator, self.device, self.stochastic_start
         )
+        model = self.simulator.model
+        check_rows(self.task, "start", joint_q, (self.num_envs, model.num_coords))
+        check_rows(self.task, "start", joint_qd, (self.num_envs, model.num_dofs))
         return self.simulator.new_state(joint_q, joint_qd)
 
     def _describe(self, start: State) -> torch.Tensor:
         """Computes the task's observation (N, O) of states that no action has led to."""
         no_action = torch.zeros(self.num_envs, self.action_size, device=self.device)
-        return self.task.state_observation(start.joint_q, start.joint_qd, no_action)
+        described = self.task.state_observation(start.joint_q, start.joint_qd, no_action)
+        check_rows(self.task, "state_observation", described, (self.num_envs, self.state_size))
+        return described
 
     def _check_open(self) -> None:
         if self._closed:

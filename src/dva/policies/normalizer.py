@@ -48,8 +48,7 @@ class RunningNormalizer(nn.Module):
         self.count.add_(added)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Normalises states (..., O), keeping the graph and a dtype of floating point; whole numbers
-        become float32."""
+        """Normalises states (..., O), keeping dtype and graph; whole numbers become float32."""
         if not states.is_floating_point():
             states = states.float()
         scale = torch.rsqrt(self.var + 1e-5)

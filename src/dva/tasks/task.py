@@ -4,6 +4,7 @@ A task is a frozen dataclass without state: four functions of generalized coordi
 of numbers. The vector environment owns everything that changes.
 """
 
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 
 from dva import robots
+from dva.compute.arguments import MAX_COUNT, require
 from dva.sensors import Scene, SensorMaker, View
 
 __all__ = ["Task", "check_sensor_names", "constant", "uniform"]
@@ -62,6 +64,20 @@ class Task(ABC):
 
     def __post_init__(self) -> None:
         check_sensor_names(f"Task {self.name!r}", self.sensors)
+        self._require_count("episode_length", MAX_COUNT, f"1 to {MAX_COUNT:,}")
+        finite = isinstance(self.control_dt, (int, float)) and math.isfinite(self.control_dt)
+        self._require("control_dt", finite and self.control_dt > 0, "a time above 0 in seconds")
+        self._require_count("substeps", MAX_COUNT, f"1 to {MAX_COUNT:,}")
+        allowed = f"1 to its substeps, {self.substeps}"
+        self._require_count("mass_matrix_interval", self.substeps, allowed)
+
+    def _require_count(self, name: str, largest: int, allowed: str) -> None:
+        value = getattr(self, name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        self._require(name, whole and 1 <= value <= largest, f"a whole number from {allowed}")
+
+    def _require(self, name: str, condition: bool, allowed: str) -> None:
+        require(f"{name} of task {self.name!r}", getattr(self, name), condition, allowed)
 
     @property
     def mjcf(self) -> Path:

@@ -40,8 +40,8 @@ class SHAC(FirstOrderAlgorithm):
     From pixels the gradient also flows through the images, and all of a rollout's are in one graph:
     memory grows with environments, horizon and size of the images.
 
-    Args and errors as for `FirstOrderAlgorithm`; an environment with images that carry no gradient is
-    refused for a policy that sees them, and so is a simulator that is not differentiable.
+    Args and errors as for `FirstOrderAlgorithm`; an environment is refused if an image that
+    the policy sees carries no gradient, and so is a simulator that is not differentiable.
 
     Raises:
         ValueError: no gradient flows through what the policy sees, or through the physics.
