@@ -14,9 +14,19 @@ from torch import nn
 
 from dva.compute.errors import closest_match
 
-__all__ = ["ActionSpec", "Entry", "Kind", "Observation", "ObservationSpec", "StateTensors"]
+__all__ = [
+    "STATE",
+    "ActionSpec",
+    "Entry",
+    "Kind",
+    "Observation",
+    "ObservationSpec",
+    "StateTensors",
+]
 
 Kind = Literal["image", "vector"]
+STATE = "state"
+"""Name of the entry that holds the task's description of the physics state."""
 DTYPES = {"uint8": torch.uint8, "int32": torch.int32, "float32": torch.float32}
 
 Observation = dict[str, torch.Tensor]

@@ -423,12 +423,14 @@ def test_close_lets_go_of_simulator_and_camera(make, camera, simulator):
     held = [weakref.ref(part) for part in parts]
     env = make(sensors=[parts[0]], simulator=parts[1].build, observe="pixels", image_size=4)
     env.reset()
+    state = env.state
     parts.clear()
     env.close()
     assert [x() for x in held] == [None, None]
     env.close()  # again: nothing happens
     step = lambda: env.step(torch.zeros(3, 1))  # noqa: E731
-    for use in (env.reset, lambda: env.state, env.render, step):
+    move = lambda: env.transition(state, torch.zeros(3, 1))  # noqa: E731
+    for use in (env.reset, lambda: env.state, lambda: env.recordable, env.render, step, move):
         with pytest.raises(RuntimeError, match="closed"):
             use()
 

@@ -10,7 +10,7 @@ from dva.compute.device import resolve_device
 from dva.compute.errors import closest_match
 from dva.envs.config import EnvConfig
 from dva.envs.spectator import Spectator
-from dva.envs.vector_env import STATE, VectorEnv
+from dva.envs.vector_env import VectorEnv
 from dva.sensors import (
     CAMERA_KINDS,
     STANDARD_SENSORS,
@@ -20,6 +20,7 @@ from dva.sensors import (
     SensorRequest,
 )
 from dva.sim import SimulatorFactory, SimulatorRequest, StateStorage, find_simulator
+from dva.spec import STATE
 from dva.tasks.registry import get
 from dva.tasks.task import Task, check_sensor_names
 

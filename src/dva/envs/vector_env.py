@@ -14,13 +14,10 @@ from dva.envs.spectator import Spectator
 from dva.envs.task_check import check_rows, check_task
 from dva.sensors import Sensor
 from dva.sim import Simulator, State
-from dva.spec import ActionSpec, Entry, Observation, ObservationSpec
+from dva.spec import STATE, ActionSpec, Entry, Observation, ObservationSpec
 from dva.tasks.task import Task
 
-__all__ = ["STATE", "VectorEnv"]
-
-STATE = "state"
-"""Name of the entry that holds the task's description of the physics state."""
+__all__ = ["VectorEnv"]
 
 
 class VectorEnv:
@@ -111,6 +108,7 @@ class VectorEnv:
     @property
     def recordable(self) -> bool:
         """Whether a step works on the device alone, so that a CUDA graph can hold it."""
+        self._check_open()
         parts = self.simulator.recordable and self._readings.recordable
         return parts and not self._may_look and self.on_nonfinite is None
 
@@ -181,8 +179,10 @@ class VectorEnv:
             action: float32 (N, A); clipped to [-1, 1].
 
         Raises:
+            RuntimeError: after close.
             ValueError: a function of the task returns another shape than for two robots.
         """
+        self._check_open()
         clipped = action.nan_to_num(0.0, 0.0, 0.0).clamp(-1.0, 1.0)
         began = time.perf_counter()
         after = self.simulator.step(state, clipped)
