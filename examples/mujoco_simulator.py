@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 import torch
 
-from dva.sim import FREE, SimulatorRequest, State, load_model, register_simulator
+from dva.sim import FREE, SimulatorRequest, State, read_skeleton, register_simulator
 
 WARM_START = "qacc_warmstart"
 
@@ -21,11 +21,10 @@ class MujocoSimulator:
 
     differentiable = False
     recordable = False
-    dtype = torch.float32
 
     def __init__(self, request: SimulatorRequest) -> None:
         # The robot's description for cameras; physics is MuJoCo's.
-        self.model = load_model(request.robot)
+        self.model = read_skeleton(request.robot)
         if FREE in self.model.link_joint:
             raise ValueError("This example converts no free joints: give a robot without one.")
         if request.device.type != "cpu":
@@ -45,7 +44,7 @@ class MujocoSimulator:
         """Advances every environment by one control step."""
         inputs = (state.joint_q, state.joint_qd, state.carried[WARM_START], action)
         rows = [self._step_one(*row) for row in zip(*(x.numpy() for x in inputs), strict=True)]
-        q, qd, warm = (torch.tensor(np.array(x), dtype=self.dtype) for x in zip(*rows, strict=True))
+        q, qd, warm = (torch.tensor(np.array(x)).float() for x in zip(*rows, strict=True))
         return State(q, qd, {WARM_START: warm})
 
     def _step_one(

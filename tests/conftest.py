@@ -47,7 +47,6 @@ class StandInSimulator:
 
     differentiable = True
     recordable = True
-    dtype = torch.float32
     model: Model
     num_envs: int
     device: torch.device

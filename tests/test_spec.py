@@ -26,6 +26,8 @@ def test_an_entry_knows_its_shapes_and_dtype():
         ({"name": "two words"}, "name of entry 'two words' is 'two words'; allowed: a word"),
         ({"name": ""}, "allowed: a word of letters"),
         ({"name": "a.b"}, "allowed: a word of letters"),
+        ({"name": "values"}, "name of entry 'values' is 'values'; allowed: another word"),
+        ({"name": "training"}, "allowed: another word"),
         ({"kind": "video"}, "kind of entry 'x' is 'video'; allowed: \"image\" or \"vector\""),
         ({"shape": (3, 4)}, r"shape of entry 'x' is \(3, 4\); .*\(channels, height, width\)"),
         ({"shape": (3, 0, 4)}, "each at least 1"),
@@ -53,6 +55,11 @@ def test_a_spec_is_an_ordered_mapping():
 def test_two_entries_of_one_name_are_refused():
     with pytest.raises(ValueError, match="Two entries are named 'angles'"):
         ObservationSpec((ANGLES, PIXELS, ANGLES))
+
+
+def test_a_selection_names_an_entry_once():
+    with pytest.raises(ValueError, match="'bodies' is named twice"):
+        SPEC.select(("bodies", "angles", "bodies"))
 
 
 def test_selection_keeps_the_order_and_names_what_is_missing():

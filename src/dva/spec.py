@@ -10,18 +10,32 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from dva.compute.errors import closest_match
 
-__all__ = ["ActionSpec", "Entry", "Kind", "Observation", "ObservationSpec", "StateTensors"]
+__all__ = [
+    "STATE",
+    "ActionSpec",
+    "Entry",
+    "Kind",
+    "Observation",
+    "ObservationSpec",
+    "StateTensors",
+]
 
 Kind = Literal["image", "vector"]
+STATE = "state"
+"""Name of the entry that holds the task's description of the physics state."""
 DTYPES = {"uint8": torch.uint8, "int32": torch.int32, "float32": torch.float32}
 
 Observation = dict[str, torch.Tensor]
 """Tensors (N, ...) by the names of an `ObservationSpec`'s entries."""
 StateTensors = Mapping[str, torch.Tensor]
 """The memory of a policy between steps, tensors (N, ...) by name; empty without memory."""
+
+_TAKEN = frozenset(dir(nn.ModuleDict()))
+"""Policies keep networks of entries in a ModuleDict, where its own words cannot be names."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,8 @@ class Entry:
     """
 
     name: str
-    """Key in observations: a Python identifier, such as "pixels"."""
+    """Key in observations: a Python identifier, such as "pixels"; not a word of torch's ModuleDict,
+    such as "values"."""
     kind: Kind
     """"image" (C, H, W) or "vector" (n,)."""
     shape: tuple[int, ...]
@@ -56,6 +71,8 @@ class Entry:
                 raise ValueError(f"{name} of entry {self.name!r} is {value!r}; allowed: {allowed}.")
 
         require("name", self.name.isidentifier(), "a word of letters, digits and _")
+        free = "another word, since torch.nn.ModuleDict, which keeps networks by name, has this one"
+        require("name", self.name not in _TAKEN, free)
         require("kind", self.kind in ("image", "vector"), '"image" or "vector"')
         length = 3 if self.kind == "image" else 1
         axes = "(channels, height, width)" if self.kind == "image" else "(length,)"
@@ -124,9 +141,11 @@ class ObservationSpec(Mapping[str, Entry]):
         """Returns the entries with these names, in this spec's order.
 
         Raises:
-            ValueError: one of them is not there.
+            ValueError: one of them is not there, or is named twice.
         """
         for name in names:
+            if list(names).count(name) > 1:
+                raise ValueError(f"{name!r} is named twice in {tuple(names)!r}. Name it once.")
             if name not in self:
                 raise ValueError(
                     f"There is no observation {name!r}.{closest_match(name, self)} This "

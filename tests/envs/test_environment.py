@@ -8,6 +8,8 @@ import torch
 
 import dva
 from dva import tasks
+from dva.envs import EnvConfig
+from dva.sensors import JointAngles
 from dva.tasks.cartpole import Cartpole
 
 # ---------------------------------------------------------------------- what comes out
@@ -366,12 +368,26 @@ def test_deterministic_starts_are_all_the_same(make):
         ({"task": "cartpol"}, "Did you mean 'cartpole'"),
         ({"observe": "touch"}, "observe names 'touch', which task 'cartpole' does not offer"),
         ({"observe": ("state", "pixel")}, "Did you mean 'pixels'"),
+        ({"observe": ()}, r"observe is \(\); give one name or more"),
+        ({"observe": ("state", "state")}, r"observe is \('state', 'state'\); .* each once"),
+        ({"sensors": (JointAngles("x"),) * 2}, r"make\(\) lists two sensors named 'x'"),
         ({"device": "cpu:1"}, "'cpu:1'"),
     ],
 )
 def test_make_names_what_is_wrong(arguments, words):
     with pytest.raises(ValueError, match=words):
         dva.make(**{"task": "cartpole", "device": "cpu", "observe": "state", **arguments})
+
+
+def test_a_configuration_observes_each_name_once():
+    with pytest.raises(ValueError, match=r"observe is \('state', 'state'\); .* give each once"):
+        EnvConfig("cartpole", observe=("state", "state"))
+
+
+def test_a_sensor_keeps_its_makers_name(make, camera):
+    camera.name = "photo"
+    with pytest.raises(ValueError, match=r"maker 'photo' .* named 'pixels'\. Give both one name"):
+        make(observe="photo", sensors=[camera])
 
 
 def test_make_takes_names_and_tasks_only():
@@ -407,12 +423,14 @@ def test_close_lets_go_of_simulator_and_camera(make, camera, simulator):
     held = [weakref.ref(part) for part in parts]
     env = make(sensors=[parts[0]], simulator=parts[1].build, observe="pixels", image_size=4)
     env.reset()
+    state = env.state
     parts.clear()
     env.close()
     assert [x() for x in held] == [None, None]
     env.close()  # again: nothing happens
     step = lambda: env.step(torch.zeros(3, 1))  # noqa: E731
-    for use in (env.reset, lambda: env.state, env.render, step):
+    move = lambda: env.transition(state, torch.zeros(3, 1))  # noqa: E731
+    for use in (env.reset, lambda: env.state, lambda: env.recordable, env.render, step, move):
         with pytest.raises(RuntimeError, match="closed"):
             use()
 

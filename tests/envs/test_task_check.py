@@ -52,3 +52,33 @@ def test_what_does_not_fit_is_named_in_one_line(make, name, function, message, n
 def test_what_fits_passes(make):
     env = make(with_function("state_observation", lambda q, qd, action: torch.cat([q, action], 1)))
     assert env.state_size == 3 and env.reset()["state"].shape == (3, 3)
+
+
+def fail(*_: object) -> torch.Tensor:
+    return torch.zeros(2, 3)[:, 5]
+
+
+@pytest.mark.parametrize("name", ["start", "state_observation", "reward", "terminated"])
+def test_a_function_that_fails_is_named_in_one_line(make, name):
+    message = rf"^{name}\(\) of task 'changed' fails with IndexError for 2 robots: index 5 is out"
+    with pytest.raises(ValueError, match=message) as caught:
+        make(with_function(name, fail))
+    assert isinstance(caught.value.__cause__, IndexError) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "message"),
+    [
+        ("start", lambda n, *_: (torch.zeros(2, 2),) * 2, r"returns \(2, 2\) for 3 robots"),
+        ("reward", lambda q, *_: q[:2, 0], r"returns \(2,\) for 3 robots, expected \(3,\)"),
+        ("reward", lambda q, *_: q[:1, 0] if len(q) > 2 else q[:, 0], r"\(1,\) for 3 robots"),
+        ("state_observation", lambda q, *_: q[:2], r"\(2, 2\) for 3 robots, expected \(3, 2\)"),
+        ("terminated", lambda q, *_: q[:1, 0].expand(2) > 0, r"\(2,\) for 3 robots"),
+    ],
+)
+def test_a_shape_that_depends_on_the_number_of_robots_is_named(make, name, function, message):
+    env = make(with_function(name, function))
+    with pytest.raises(ValueError, match=message) as caught:
+        env.reset()
+        env.step(torch.zeros(3, 1))
+    assert str(caught.value).startswith(f"{name}() of task 'changed' ")

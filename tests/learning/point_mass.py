@@ -20,6 +20,7 @@ class PointMass:
     """
 
     image_gradient = False
+    images_with_gradient = ()
     recordable = True
 
     def __init__(

@@ -198,6 +198,26 @@ def test_an_action_gradient_that_needs_no_graph_gets_none() -> None:
     assert not any(tensor.requires_grad for tensor in tensors)
 
 
+@pytest.mark.parametrize(
+    ("estimate", "message"),
+    [
+        ((torch.zeros(5, 6), torch.zeros(6)), r"dL/da as \(5, 6\), expected a tensor \(5, 6, 2\)"),
+        ((torch.zeros(6, 5, 2), torch.zeros(6)), r"dL/da as \(6, 5, 2\), expected"),
+        ((None, torch.zeros(6)), "dL/da as NoneType"),
+        ((torch.zeros(5, 6, 2), torch.zeros(())), r"the loss as \(\), expected a tensor \(6,\)"),
+    ],
+)
+def test_an_action_gradient_of_another_shape_is_named(estimate: Any, message: str) -> None:
+    class Wrong(Constant):
+        def __call__(self, *arguments: Any) -> Any:
+            return estimate
+
+    algorithm = small_dva()
+    algorithm.action_gradient = Wrong(0.0)
+    with pytest.raises(ValueError, match=f"^Wrong returns {message}"):
+        algorithm.iterate()
+
+
 def test_environment_without_graph_is_refused() -> None:
     env = PointMass(6)
     algorithm = small_dva(env)

@@ -144,3 +144,15 @@ def test_shac_of_pixels_looks_through_the_differentiable_camera() -> None:
     env = env_of(values, "ant")
     assert (env.camera, env.observe, env.num_envs) == ("differentiable", ("pixels",), 32)
     assert values.algorithm.horizon == 8 and iterations_of(values, "ant") == 2_000
+
+
+@pytest.mark.parametrize("algo", ["dva", "shac"])
+def test_an_unknown_preset_is_refused(algo: str) -> None:
+    with pytest.raises(ValueError, match="Unknown preset 'papr'. Did you mean 'paper'"):
+        preset(algo, "cartpole", "papr")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_the_initial_deviation_is_finite(value: float) -> None:
+    with pytest.raises(ValueError, match=f"log_std_init is {value}; it must be a finite number"):
+        DvaConfig(log_std_init=value)

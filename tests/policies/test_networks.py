@@ -179,3 +179,13 @@ def test_frozen_normalizer_does_not_move_and_passes_gradients() -> None:
     y.sum().backward()
     torch.testing.assert_close(y, x / math.sqrt(1 + 1e-5))
     assert x.grad is not None and x.grad.abs().min() > 0
+
+
+def test_normalizer_makes_float32_of_whole_numbers() -> None:
+    normalizer = RunningNormalizer(2)
+    counts = torch.tensor([[0, 100], [2, 300]], dtype=torch.int32)
+    normalizer.update(counts)
+    found = normalizer(counts)
+    assert found.dtype == torch.float32 and torch.equal(found, normalizer(counts.float()))
+    torch.testing.assert_close(found, torch.tensor([[-1.0, -1.0], [1.0, 1.0]]), rtol=1e-4, atol=0)
+    assert normalizer(counts.double()).dtype == torch.float64

@@ -18,8 +18,8 @@ def test_every_check_passes():
     checks = list(doctor.check_installation("cartpole", "cpu"))
     assert [check for check in checks if not check.ok] == []
     assert [check.name for check in checks] == [
-        "versions", "devices", "kernel compilation", "substeps", "stepping", "rendering",
-        "gradient", "ffmpeg",
+        "versions", "devices", "kernel compilation", "substeps", "stepping", "reward",
+        "rendering", "sensors", "gradient", "ffmpeg",
     ]  # fmt: skip
 
 
@@ -47,14 +47,15 @@ def test_the_gradient_of_contact_is_right_too():
     assert doctor.gradient_error("hopper", steps=1, num_envs=1) < doctor.GRADIENT_TOLERANCE
 
 
-def own_task(folder: Path, mjcf: str, /, **changes: str) -> str:
-    """Writes a module with a cartpole of one's own; returns its MODULE:NAME."""
+def own_task(folder: Path, mjcf: str, /, before: str = "", **changes: str) -> str:
+    """Writes a module with a cartpole of one's own, after some code; returns its MODULE:NAME."""
     name = f"own_{folder.name}".replace("-", "_").lower()
     values = {"name": "'own'", "robot": "'robot.xml'", "inertia": "'physical'", **changes}
     fields = "\n".join(f"    {key}: object = {value}" for key, value in values.items())
     (folder / f"{name}.py").write_text(
         "from dataclasses import dataclass\nfrom dva import tasks\n"
-        "from dva.tasks.cartpole import Cartpole\n\n@dataclass(frozen=True)\n"
+        "from dva.sensors import View\n"
+        f"from dva.tasks.cartpole import Cartpole\n{before}\n@dataclass(frozen=True)\n"
         f"class Own(Cartpole):\n{fields}\n\n"
         "tasks.register(Own(), replace=True)\n"
     )
@@ -81,13 +82,13 @@ def test_a_task_of_ones_own_is_checked(in_folder):
     assert [check for check in doctor.check_installation(task, "cpu") if not check.ok] == []
 
 
-@pytest.mark.filterwarnings("ignore:.*substeps is")
 def test_too_few_substeps_are_a_failed_check(in_folder):
     stiff = CARTPOLE.replace('range="-1000 1000" armature', 'damping="500" armature')
     task = own_task(in_folder, stiff)
     checks = {check.name: check for check in doctor.check_installation(task, "cpu")}
     assert not checks["substeps"].ok
-    assert "4 given" in checks["substeps"].detail and "needed" in checks["substeps"].detail
+    assert checks["substeps"].detail.startswith("4 given, ")
+    assert checks["substeps"].detail.endswith(" needed")
     assert "Raise the task's substeps" in checks["substeps"].advice
     assert checks["ffmpeg"].ok
 
@@ -102,6 +103,7 @@ def test_too_few_substeps_are_a_failed_check(in_folder):
         (CARTPOLE, {"robot": "'hopper'"}, "Change start"),
         (CARTPOLE, {"start": "None"}, "TypeError"),
         (CARTPOLE, {"reward": "None"}, "TypeError"),
+        (CARTPOLE, {"view": "View((0, -1, 0), (0, 0, 0), mount='torse')"}, "View.mount is 'torse'"),
         (CARTPOLE, {"inertia": "1 / 0"}, "fails with ZeroDivisionError"),
         (CARTPOLE, {"inertia": "'guessed'"}, "allowed: physical, published"),
     ],
@@ -112,6 +114,44 @@ def test_a_task_that_cannot_be_built_is_one_line(in_folder, capsys, robot, chang
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ") and message in captured.err
     assert captured.err.count("\n") == 1 and captured.out == ""
+
+
+SENSOR = """
+
+from dva.spec import Entry
+
+class Spoilt:
+    name = "spoilt"
+    entry = Entry("spoilt", "vector", (2,))
+    differentiable, recordable = True, True
+    def build(self, request):
+        return self
+    def read(self, state):
+        return state.joint_q.double()
+"""
+
+
+def test_a_sensor_that_reads_something_else_is_a_failed_check(in_folder):
+    task = own_task(in_folder, CARTPOLE, before=SENSOR, sensors="(Spoilt(),)")
+    checks = {check.name: check for check in doctor.check_installation(task, "cpu")}
+    assert [name for name, check in checks.items() if not check.ok] == ["sensors"]
+    assert "Sensor 'spoilt' returns torch.float64 (2, 2)" in checks["sensors"].detail
+
+
+@pytest.mark.parametrize(
+    ("formula", "detail"),
+    [
+        ("joint_q[:, 0].detach()", "the reward has no gradient"),
+        ("(joint_q[:, 0] > 0).float() + 0 * joint_q[:, 0]", "does not change with the actions"),
+        ("(0 * joint_q[:, 0]).sqrt()", "steps is not finite"),
+    ],
+)
+def test_a_reward_without_a_useful_gradient_is_a_check_of_its_own(in_folder, formula, detail):
+    reward = f"lambda joint_q, joint_qd, action: {formula}"
+    task = own_task(in_folder, CARTPOLE, reward=reward)
+    failed = [check for check in doctor.check_installation(task, "cpu") if not check.ok]
+    assert [check.name for check in failed] == ["reward"]
+    assert detail in failed[0].detail and "reward()" in failed[0].advice
 
 
 def test_a_broken_installation_is_no_traceback(capsys, monkeypatch):

@@ -8,6 +8,7 @@ import torch
 from dva.cli import main
 from dva.compute.errors import FileError, UsageError
 from dva.runs.nan_guard import dump_nonfinite, replay
+from dva.sim import registry
 
 STATE = {
     "joint_q": torch.zeros(2, 2),
@@ -24,6 +25,22 @@ def test_a_dump_comes_back(tmp_path):
     found = replay(dump(tmp_path))
     assert found.task == "cartpole"
     assert found.lines == ("environment 1: already before the step: joint_qd[1] = 9e+09",)
+
+
+def test_a_dump_is_replayed_by_the_simulator_that_made_it(tmp_path, monkeypatch, simulator):
+    simulator.spoil = {1: float("nan")}
+    monkeypatch.setitem(registry._SIMULATORS.entries, "stand-in", simulator.build)
+    still = {**STATE, "joint_qd": torch.zeros(2, 2)}
+    assert replay(dump(tmp_path, still)).lines == ()
+    info = {"task": "cartpole", "simulator": "stand-in"}
+    found = replay(dump_nonfinite(tmp_path, "other", still, info))
+    assert found.lines == ("environment 1: at substep 1 of 4: joint_q[0] = nan, joint_q[1] = nan",)
+
+
+@pytest.mark.parametrize("name", ["wrap", 3])
+def test_a_foreign_simulator_is_refused(tmp_path, name, capsys):
+    info = {"task": "cartpole", "simulator": name}
+    check_refused(dump_nonfinite(tmp_path, "state", STATE, info), "simulator", capsys)
 
 
 @pytest.mark.parametrize(

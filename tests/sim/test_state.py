@@ -81,3 +81,9 @@ def test_no_gradient_crosses_where():
 def test_states_of_two_simulators_are_not_mixed():
     with pytest.raises(ValueError, match=r"carries \['joint_q', 'joint_qd'\] cannot replace rows"):
         make().where(torch.ones(3, dtype=torch.bool), State(torch.ones(3, 2), torch.ones(3, 4)))
+
+
+@pytest.mark.parametrize("name", ["joint_q", "joint_qd"])
+def test_what_is_carried_does_not_shadow_coordinates(name):
+    with pytest.raises(ValueError, match=f"A state carries '{name}'.*another name"):
+        State(torch.zeros(2, 1), torch.zeros(2, 1), {name: torch.zeros(2, 1)})

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 
@@ -22,11 +22,15 @@ def run_side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
     """Runs jobs at the same time: the first on the caller's thread, the others on a pool's.
 
     A Warp launch on a CPU uses one core and lets other Python threads run meanwhile. Every thread
-    takes over the caller's autograd mode (gradients on or off).
+    takes over the caller's autograd mode (gradients on or off). Where jobs fail, the first one's
+    error is raised once all have ended: they write into memory that they share with later calls.
     """
     grad = torch.is_grad_enabled()
     pending = [_pool().submit(_run, job, grad) for job in jobs[1:]]
-    jobs[0]()
+    try:
+        jobs[0]()
+    finally:
+        wait(pending)
     for future in pending:
         future.result()
 

@@ -47,6 +47,8 @@ class EnvConfig:
             arguments.count(name, getattr(self, name))
         arguments.image_size(self.image_size)
         require("observe", self.observe, len(self.observe) > 0, 'one name or more, such as "state"')
+        once = isinstance(self.observe, str) or len(set(self.observe)) == len(self.observe)
+        require("observe", self.observe, once, "names that differ: give each once")
         require("camera", self.camera, self.camera in CAMERA_KINDS, " or ".join(CAMERA_KINDS))
         storages = ("full", "recompute")
         require(

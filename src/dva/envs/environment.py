@@ -61,8 +61,14 @@ class Environment(Protocol):
         ...
 
     @property
+    def images_with_gradient(self) -> tuple[str, ...]:
+        """The images, of all that observations hold, that carry the graph to the actions; these are
+        float32."""
+        ...
+
+    @property
     def image_gradient(self) -> bool:
-        """Whether images are float32 and carry the graph to the actions."""
+        """Whether the policy may see images, and all of these carry the graph to the actions."""
         ...
 
     @property

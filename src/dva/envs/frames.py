@@ -65,7 +65,7 @@ class FrameBuffer:
         self.frames = torch.empty(
             (slots, num_envs, *entry.shape), dtype=stack.dtype, device=stack.device
         )
-        self.frames[:k] = stack.reshape(num_envs, k, *entry.shape).transpose(0, 1)
+        self.frames[:k] = stack.detach().reshape(num_envs, k, *entry.shape).transpose(0, 1)
         # Row of `frames`, flattened over (slot, environment), of every reading of every
         # observation, and of the episode's first reading.
         rows = torch.arange(slots * num_envs, device=stack.device).view(slots, num_envs)
@@ -81,11 +81,11 @@ class FrameBuffer:
 
         Args:
             step: 1..h, in order.
-            reading: (N, C, ...).
+            reading: (N, C, ...); its graph is not kept.
             new_episode: bool (N,), where this reading is the first of an episode.
         """
         slot = self.entry.frame_stack - 1 + step
-        self.frames[slot] = reading
+        self.frames[slot] = reading.detach()
         self._first_row = torch.where(new_episode, self._rows[slot], self._first_row)
         self._write_index(step)
 

@@ -10,7 +10,7 @@ from dva.compute.device import resolve_device
 from dva.compute.errors import closest_match
 from dva.envs.config import EnvConfig
 from dva.envs.spectator import Spectator
-from dva.envs.vector_env import STATE, VectorEnv
+from dva.envs.vector_env import VectorEnv
 from dva.sensors import (
     CAMERA_KINDS,
     STANDARD_SENSORS,
@@ -20,8 +20,9 @@ from dva.sensors import (
     SensorRequest,
 )
 from dva.sim import SimulatorFactory, SimulatorRequest, StateStorage, find_simulator
+from dva.spec import STATE
 from dva.tasks.registry import get
-from dva.tasks.task import Task
+from dva.tasks.task import Task, check_sensor_names
 
 __all__ = ["make"]
 
@@ -54,7 +55,7 @@ def make(
         seed: seed of the starts; the same seed gives the same episodes.
         observe: what a policy sees, one name or several: standard sensors ("pixels", "depth",
             "segmentation", "joint_angles"), the task's own, and "state", which observations always
-            hold. No other sensor is built.
+            hold; each once. No other sensor is built.
         image_size: (height, width) of images, or one number for a square [pixels].
         frame_stack: number of images in one observation, the newest ones.
         camera: "hard" for `dva.sensors.Camera`, "differentiable" for
@@ -122,7 +123,7 @@ def make(
         threads=threads,
         capture=capture,
     )
-    parts: list[Sensor] = [maker.build(request) for maker in makers]
+    parts = [_build_sensor(maker, request) for maker in makers]
     return VectorEnv(
         task,
         built,
@@ -139,6 +140,11 @@ def _choose_sensors(
     task: Task, observe: tuple[str, ...], more: Sequence[SensorMaker]
 ) -> list[SensorMaker]:
     """Finds the makers of the sensors observed; of one name, the last maker counts."""
+    if not observe or len(set(observe)) < len(observe):
+        raise ValueError(
+            f'observe is {observe!r}; give one name or more, such as "state", each once.'
+        )
+    check_sensor_names("make()", more)
     offered = {maker.name: maker for maker in (*STANDARD_SENSORS, *task.sensors, *more)}
     known = [*offered, STATE]
     for name in observe:
@@ -149,6 +155,16 @@ def _choose_sensors(
                 "goes into the task's `sensors`."
             )
     return [maker for name, maker in offered.items() if name in observe]
+
+
+def _build_sensor(maker: SensorMaker, request: SensorRequest) -> Sensor:
+    sensor = maker.build(request)
+    if sensor.entry.name != maker.name:
+        raise ValueError(
+            f"The maker {maker.name!r} builds a sensor whose entry is named {sensor.entry.name!r}. "
+            "Give both one name."
+        )
+    return sensor
 
 
 def _check_camera(camera: str, image_gradient: bool) -> None:

@@ -11,8 +11,8 @@ MAX_ENTRY = 1e6
 
 
 def is_nonfinite(state: State, action: torch.Tensor) -> torch.Tensor:
-    """Tells which environments have an entry that is not finite or, in a state, above `MAX_ENTRY`
-    in size.
+    """Tells which environments have an entry that is not finite, or a coordinate or velocity above
+    `MAX_ENTRY` in size.
 
     Args:
         state: of N robots.
@@ -21,10 +21,10 @@ def is_nonfinite(state: State, action: torch.Tensor) -> torch.Tensor:
     Returns:
         bool (N,).
     """
-    action = action.detach()
-    parts = [x.detach().flatten(1) for x in state.tensors().values() if x.is_floating_point()]
-    # x - x is 0 for any finite x, and NaN for others.
-    entries = torch.cat([*parts, action - action], dim=1)
+    # x - x is 0 for any finite x, and NaN for others. What is carried has units of its own.
+    finite = [x.detach() for x in state.carried.values() if x.is_floating_point()]
+    parts = [(x - x).reshape(len(x), x[0].numel()) for x in (*finite, action.detach())]
+    entries = torch.cat([state.joint_q.detach(), state.joint_qd.detach(), *parts], dim=1)
     # Negated, because a comparison with NaN is False.
     return ~(entries.abs().amax(1) <= MAX_ENTRY)
 

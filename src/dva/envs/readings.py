@@ -35,9 +35,10 @@ class Readings:
         return bool(self._sensors)
 
     @property
-    def image_gradient(self) -> bool:
-        """Whether an image passes gradients to the state."""
-        return any(x.differentiable and x.entry.kind == "image" for x in self._sensors.values())
+    def images_with_gradient(self) -> tuple[str, ...]:
+        """Names of the images that pass gradients to the state."""
+        sensors = self._sensors.items()
+        return tuple(n for n, x in sensors if x.differentiable and x.entry.kind == "image")
 
     @property
     def recordable(self) -> bool:
@@ -45,10 +46,17 @@ class Readings:
         return all(sensor.recordable for sensor in self._sensors.values())
 
     def begin(self, state: State) -> None:
-        """Reads the first states of episodes and fills every stack with them."""
+        """Reads the first states of episodes and fills every stack with them.
+
+        Raises:
+            ValueError: a sensor returns something other than its entry says.
+        """
+        readings = self._read(state)
+        for name, sensor in self._sensors.items():
+            _check_reading(sensor, readings[name], state)
         self.stacks = {
-            entry.name: first_stack(reading, entry.frame_stack)
-            for entry, reading in zip(self.entries, self._read(state).values(), strict=True)
+            entry.name: first_stack(readings[entry.name], entry.frame_stack)
+            for entry in self.entries
         }
 
     def push(self, state: State) -> None:
@@ -88,3 +96,27 @@ class Readings:
         readings = {name: sensor.read(state) for name, sensor in self._sensors.items()}
         self.seconds += time.perf_counter() - began
         return readings
+
+
+def _check_reading(sensor: Sensor, reading: object, state: State) -> None:
+    """Compares a reading with its sensor's entry.
+
+    Raises:
+        ValueError: it is no tensor, or its shape, dtype or device is wrong.
+    """
+    entry, device = sensor.entry, state.joint_q.device
+    shape = (state.num_envs, *entry.shape)
+    if isinstance(reading, torch.Tensor):
+        # A gradient flows through float32 images only.
+        gradient = sensor.differentiable and entry.kind == "image"
+        dtypes = (entry.torch_dtype, torch.float32) if gradient else (entry.torch_dtype,)
+        fits = tuple(reading.shape) == shape and reading.dtype in dtypes
+        if fits and reading.device == device:
+            return
+        found = f"{reading.dtype} {tuple(reading.shape)} on {reading.device}"
+    else:
+        found = type(reading).__name__
+    raise ValueError(
+        f"Sensor {entry.name!r} returns {found}; expected {entry.torch_dtype} {shape} on {device}, "
+        f"one row for each of {state.num_envs} robots. Change its read(), or its entry."
+    )

@@ -11,16 +11,13 @@ from dva.envs.environment import Transition
 from dva.envs.nonfinite import MAX_ENTRY, is_nonfinite, stop_gradients
 from dva.envs.readings import Readings
 from dva.envs.spectator import Spectator
-from dva.envs.task_check import check_task
+from dva.envs.task_check import check_rows, check_task
 from dva.sensors import Sensor
 from dva.sim import Simulator, State
-from dva.spec import ActionSpec, Entry, Observation, ObservationSpec
+from dva.spec import STATE, ActionSpec, Entry, Observation, ObservationSpec
 from dva.tasks.task import Task
 
-__all__ = ["STATE", "VectorEnv"]
-
-STATE = "state"
-"""Name of the entry that holds the task's description of the physics state."""
+__all__ = ["VectorEnv"]
 
 
 class VectorEnv:
@@ -98,13 +95,20 @@ class VectorEnv:
         return self.observation_spec[STATE].channels
 
     @property
+    def images_with_gradient(self) -> tuple[str, ...]:
+        """The images that are float32 and carry the graph to the actions, by name."""
+        return self._readings.images_with_gradient
+
+    @property
     def image_gradient(self) -> bool:
-        """Whether images are float32 and carry the graph to the actions."""
-        return self._readings.image_gradient
+        """Whether the policy sees images, and all of these carry the graph to the actions."""
+        images = {entry.name for entry in self.policy_spec.images}
+        return bool(images) and images <= {*self.images_with_gradient}
 
     @property
     def recordable(self) -> bool:
         """Whether a step works on the device alone, so that a CUDA graph can hold it."""
+        self._check_open()
         parts = self.simulator.recordable and self._readings.recordable
         return parts and not self._may_look and self.on_nonfinite is None
 
@@ -173,7 +177,12 @@ class VectorEnv:
         Args:
             state: state of N robots.
             action: float32 (N, A); clipped to [-1, 1].
+
+        Raises:
+            RuntimeError: after close.
+            ValueError: a function of the task returns another shape than for two robots.
         """
+        self._check_open()
         clipped = action.nan_to_num(0.0, 0.0, 0.0).clamp(-1.0, 1.0)
         began = time.perf_counter()
         after = self.simulator.step(state, clipped)
@@ -181,12 +190,15 @@ class VectorEnv:
         nonfinite = is_nonfinite(after, action)
         after = after.where(nonfinite, state.detach())
         reward = self.task.reward(after.joint_q, after.joint_qd, clipped)
+        check_rows(self.task, "reward", reward, (state.num_envs,))
         nonfinite = nonfinite | ~reward.detach().isfinite()
         reward = reward.masked_fill(nonfinite, 0.0)
         described = self.task.state_observation(after.joint_q, after.joint_qd, clipped)
+        check_rows(self.task, "state_observation", described, (state.num_envs, self.state_size))
         described = described.masked_fill(nonfinite[:, None], 0.0)
         stop_gradients(nonfinite, *after.tensors().values(), clipped)
         failed = self.task.terminated(after.joint_q.detach(), after.joint_qd.detach())
+        check_rows(self.task, "terminated", failed, (state.num_envs,))
         return Transition(after, reward, described, failed | nonfinite, nonfinite)
 
     def _finish_step(self, done: torch.Tensor, final_observation: Observation) -> None:
@@ -376,12 +388,17 @@ class VectorEnv:
         joint_q, joint_qd = self.task.start(
             self.num_envs, self._generator, self.device, self.stochastic_start
         )
+        model = self.simulator.model
+        check_rows(self.task, "start", joint_q, (self.num_envs, model.num_coords))
+        check_rows(self.task, "start", joint_qd, (self.num_envs, model.num_dofs))
         return self.simulator.new_state(joint_q, joint_qd)
 
     def _describe(self, start: State) -> torch.Tensor:
         """Computes the task's observation (N, O) of states that no action has led to."""
         no_action = torch.zeros(self.num_envs, self.action_size, device=self.device)
-        return self.task.state_observation(start.joint_q, start.joint_qd, no_action)
+        described = self.task.state_observation(start.joint_q, start.joint_qd, no_action)
+        check_rows(self.task, "state_observation", described, (self.num_envs, self.state_size))
+        return described
 
     def _check_open(self) -> None:
         if self._closed:

@@ -48,7 +48,9 @@ class RunningNormalizer(nn.Module):
         self.count.add_(added)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Normalises states (..., O), keeping dtype and graph."""
+        """Normalises states (..., O), keeping dtype and graph; whole numbers become float32."""
+        if not states.is_floating_point():
+            states = states.float()
         scale = torch.rsqrt(self.var + 1e-5)
         return (states - self.mean.to(states.dtype)) * scale.to(states.dtype)
 

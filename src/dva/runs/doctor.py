@@ -1,8 +1,11 @@
 """Checks of an installation and of a task: every part that training needs, smallest first."""
 
 import dataclasses
+import math
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -16,6 +19,7 @@ from dva.compute.warp_runtime import start_warp
 from dva.envs.task_check import check_task
 from dva.runs.machine import describe_device, versions
 from dva.runs.video import VideoWriter
+from dva.sensors import check_mount
 from dva.sim import State, WarpSimulator, load_model, stable_substeps
 
 __all__ = ["Check", "check_installation", "gradient_error"]
@@ -37,6 +41,10 @@ class Check:
     """What was found."""
     advice: str = ""
     """What to do when it failed."""
+
+
+class _Finding(Exception):
+    """What a check found wrong itself; the text says all."""
 
 
 def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator[Check]:
@@ -77,10 +85,23 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
             "contacts. With one of ours, try --device cpu, and report both results.",
         ),
         (
+            "reward",
+            lambda: _reward(task, device),
+            "First-order methods learn from the reward's gradient alone. Write reward() in torch "
+            "operations that have gradients, without detach() or comparisons; where it is not "
+            "finite, look for square roots and divisions at zero.",
+        ),
+        (
             "rendering",
             lambda: _render(task, device),
             "Cameras read scenes with mujoco and draw some with mujoco-warp: check that both have "
             "the versions that dva asks for (pip check).",
+        ),
+        (
+            "sensors",
+            lambda: _sensors(task, device),
+            "This is about the task's own sensors: change what the text names, or leave the sensor "
+            "out of the task's sensors.",
         ),
         (
             "gradient",
@@ -99,10 +120,19 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
     ]
     for name, check, advice in checks:
         try:
-            yield Check(name, True, check())
+            with _without_substeps_warning():
+                found = Check(name, True, check())
         except Exception as error:  # any failure is a finding here, whatever its kind
-            text = " ".join(str(error).split())
-            yield Check(name, False, f"{type(error).__name__}: {text}", advice)
+            found = Check(name, False, _one_line(error), advice)
+        yield found
+
+
+@contextmanager
+def _without_substeps_warning() -> Iterator[None]:
+    """Silences the simulator's warning of too few substeps, which is a check of its own here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*substeps is")
+        yield
 
 
 def _require_buildable(task: str) -> None:
@@ -114,6 +144,7 @@ def _require_buildable(task: str) -> None:
     description = tasks.get(task)
     try:
         model = load_model(description.mjcf, inertia=description.inertia)
+        check_mount(description.view, model.body_names, model.path)
         check_task(description, model, torch.device("cpu"))
         stable_substeps(model, description.control_dt)
     except Exception as error:  # the task's code and its robot are the user's
@@ -122,14 +153,14 @@ def _require_buildable(task: str) -> None:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, (ValueError, _Finding)) else f"{type(error).__name__}: {text}"
 
 
 def _versions() -> str:
     found = versions()
     missing = [name for name, version in found.items() if version == "not installed"]
     if missing:
-        raise RuntimeError(f"not installed: {', '.join(missing)}")
+        raise _Finding(f"not installed: {', '.join(missing)}")
     return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
@@ -137,7 +168,7 @@ def _devices(device: str) -> str:
     start_warp()
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.startswith("cuda") and not wp.is_cuda_available():
-        raise RuntimeError("PyTorch finds a GPU but Warp does not: the driver is too old for Warp")
+        raise _Finding("PyTorch finds a GPU but Warp does not: the driver is too old for Warp")
     torch.ones(1, device=device).add_(1)
     return f"using {device} ({describe_device(device)}); {seen} CUDA device(s) found"
 
@@ -150,8 +181,8 @@ def _compile(task: str, device: str) -> str:
     env = _make_env(task, device)
     env.reset()
     action = torch.zeros(2, env.action_size, device=env.device, requires_grad=True)
-    reward = env.step(action)[1]
-    reward.sum().backward()
+    env.step(action)
+    env.state.joint_q.sum().backward()
     env.close()
     return f"physics, its adjoint and camera of {task} compiled for {device}"
 
@@ -162,7 +193,7 @@ def _substeps(task: str) -> str:
     needed = stable_substeps(model, description.control_dt)
     text = f"{description.substeps} given, {needed} needed"
     if description.substeps < needed:
-        raise RuntimeError(text)
+        raise _Finding(text)
     return text
 
 
@@ -176,10 +207,30 @@ def _step(task: str, device: str) -> str:
         action = torch.rand(2, env.action_size, generator=generator) * 2 - 1
         _, reward, _, _, info = env.step(action.to(env.device))
         if bool(info["nonfinite"].any()):
-            raise RuntimeError("the state became non-finite under random actions")
+            raise _Finding("the state became non-finite under random actions")
         total += reward.detach().mean().item()
     env.close()
     return f"{steps} steps of 2 environments, mean reward {total / steps:.3f}"
+
+
+def _reward(task: str, device: str) -> str:
+    env = envs.make(task, num_envs=2, device=device, observe="state")
+    env.reset(seed=0)
+    generator = torch.Generator().manual_seed(0)
+    steps = 4
+    shape = (steps, 2, env.action_size)
+    actions = (torch.rand(shape, generator=generator) - 0.5).to(env.device).requires_grad_()
+    total = torch.stack([env.step(action)[1].sum() for action in actions]).sum()
+    env.close()
+    if not total.requires_grad:
+        raise _Finding("the reward has no gradient: it depends on neither the state nor actions")
+    (gradient,) = torch.autograd.grad(total, actions)
+    size = gradient.norm().item()
+    if not math.isfinite(size):
+        raise _Finding(f"the gradient of the reward of the first {steps} steps is not finite")
+    if size == 0.0:
+        raise _Finding(f"the reward of the first {steps} steps does not change with the actions")
+    return f"depends on the actions, gradient norm {size:.2g} over the first {steps} steps"
 
 
 def _render(task: str, device: str) -> str:
@@ -189,16 +240,27 @@ def _render(task: str, device: str) -> str:
     env.close()
     contrast = picture.float().std().item()
     if tuple(pixels.shape) != (2, 9, 48, 48) or pixels.dtype != torch.uint8:
-        raise RuntimeError(f"pixels are {pixels.dtype} {tuple(pixels.shape)}")
+        raise _Finding(f"pixels are {pixels.dtype} {tuple(pixels.shape)}")
     if contrast < 1.0:
-        raise RuntimeError("the picture has one colour only")
+        raise _Finding("the picture has one colour only")
     return f"48x48 and 128x128 pictures, contrast {contrast:.0f} of 255"
+
+
+def _sensors(task: str, device: str) -> str:
+    own = tuple(maker.name for maker in tasks.get(task).sensors)
+    if not own:
+        return "the task has none of its own"
+    env = envs.make(task, num_envs=2, device=device, observe=own, image_size=48)
+    env.reset(seed=0)
+    env.step(torch.zeros(2, env.action_size, device=env.device))
+    env.close()
+    return f"{', '.join(own)} read as their entries say"
 
 
 def _gradient(task: str) -> str:
     error = gradient_error(task)
     if not error < GRADIENT_TOLERANCE:
-        raise RuntimeError(f"relative error {error:.1e}, allowed {GRADIENT_TOLERANCE:.0e}")
+        raise _Finding(f"relative error {error:.1e}, allowed {GRADIENT_TOLERANCE:.0e}")
     return f"adjoint agrees with central differences in float64, relative error {error:.1e}"
 
 
@@ -275,5 +337,5 @@ def _ffmpeg() -> str:
                 writer.add(torch.zeros(3, 64, 64, dtype=torch.uint8))
         size = path.stat().st_size
         if size == 0:
-            raise RuntimeError("ffmpeg wrote an empty file")
+            raise _Finding("ffmpeg wrote an empty file")
     return f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()} writes H.264"

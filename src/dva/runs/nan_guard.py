@@ -10,10 +10,17 @@ import safetensors.torch
 import torch
 
 from dva import tasks
+from dva.compute.device import resolve_device
 from dva.compute.errors import UsageError, explain_file_errors, one_line, usage_errors
 from dva.envs.vector_env import MAX_ENTRY
 from dva.runs.files import read_json_object, write_atomically, write_json
-from dva.sim import Model, State, WarpSimulator, load_model
+from dva.sim import (
+    Simulator,
+    SimulatorFactory,
+    SimulatorRequest,
+    find_simulator,
+    read_skeleton,
+)
 
 __all__ = ["Replay", "dump_nonfinite", "replay"]
 
@@ -27,7 +34,7 @@ def dump_nonfinite(
         folder: where to; made if need be.
         name: file name without ending.
         state: "joint_q" (n, nq), "joint_qd" (n, nd) and "action" (n, A) before the step.
-        info: JSON values; must hold "task".
+        info: JSON values; must hold "task", and "simulator" where that is not "warp".
 
     Returns:
         The safetensors file; the JSON file lies beside it.
@@ -58,23 +65,32 @@ class Replay:
 def replay(path: str | Path, device: str = "cpu") -> Replay:
     """Steps a dumped state with ever more substeps until it goes non-finite.
 
+    The simulator is the one that made the state; what it carries begins at rest.
+
     Raises:
         UsageError: the file is missing, damaged, or not a dump; the text is one line.
     """
     path = Path(path)
-    name, task, model, (joint_q, joint_qd, action) = _read(path)
+    name, task, factory, (joint_q, joint_qd, action) = _read(path)
+
+    def build(substeps: int) -> Simulator:
+        return factory(
+            SimulatorRequest(
+                robot=str(task.mjcf),
+                inertia=task.inertia,
+                num_envs=joint_q.shape[0],
+                device=resolve_device(device),
+                control_dt=task.control_dt * substeps / task.substeps,
+                substeps=substeps,
+                mass_matrix_interval=min(task.mass_matrix_interval, substeps),
+            )
+        )
 
     def step(substeps: int) -> tuple[torch.Tensor, torch.Tensor]:
-        simulator = WarpSimulator(
-            model,
-            joint_q.shape[0],
-            device=device,
-            control_dt=task.control_dt * substeps / task.substeps,
-            substeps=substeps,
-            mass_matrix_interval=min(task.mass_matrix_interval, substeps),
-        )
+        with usage_errors():
+            simulator = build(substeps)
         with torch.no_grad():
-            before = State(joint_q.to(device), joint_qd.to(device))
+            before = simulator.new_state(joint_q.to(device), joint_qd.to(device))
             after = simulator.step(before, action.to(device))
         return after.joint_q.cpu(), after.joint_qd.cpu()
 
@@ -82,8 +98,8 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
     return Replay(task=name, substeps=task.substeps, lines=tuple(lines))
 
 
-def _read(path: Path) -> tuple[str, tasks.Task, Model, list[torch.Tensor]]:
-    """Reads a dump: the task's name, the task, its robot, and joint_q, joint_qd and action."""
+def _read(path: Path) -> tuple[str, tasks.Task, SimulatorFactory, list[torch.Tensor]]:
+    """Reads a dump: the task's name, the task, its simulator, and joint_q, joint_qd and action."""
     fix = (
         "Give the .safetensors file from a run's nan/ folder; its .json file must lie beside it, "
         "and its task must be the one that was trained."
@@ -98,13 +114,17 @@ def _read(path: Path) -> tuple[str, tasks.Task, Model, list[torch.Tensor]]:
         if not isinstance(name, str):
             raise refuse(f'"task" in its .json file is {name!r:.40}, not the name of a task')
         task = tasks.get(name)
+        simulator = info.get("simulator", "warp")
+        if not isinstance(simulator, str):
+            raise refuse(f'"simulator" in its .json file is {simulator!r:.40}, not a name')
+        factory = find_simulator(simulator)
         state = safetensors.torch.load(path.read_bytes())
     except OSError as error:
         raise refuse(error.strerror or error) from error
     except (ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
         raise refuse(error) from error
     with usage_errors():
-        model = load_model(task.mjcf, inertia=task.inertia)
+        model = read_skeleton(task.mjcf)
     widths = {
         "joint_q": model.num_coords, "joint_qd": model.num_dofs, "action": model.num_actions
     }  # fmt: skip
@@ -120,7 +140,7 @@ def _read(path: Path) -> tuple[str, tasks.Task, Model, list[torch.Tensor]]:
                 f"{key} has shape {tuple(value.shape)}, expected (n, {width}) for {task.name}, n "
                 "from 1 on and the same for all"
             )
-    return name, task, model, [state[key] for key in widths]
+    return name, task, factory, [state[key] for key in widths]
 
 
 def _bad(values: torch.Tensor) -> torch.Tensor:

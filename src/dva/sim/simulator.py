@@ -37,11 +37,6 @@ class Simulator(Protocol):
         ...
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Of states and actions."""
-        ...
-
-    @property
     def differentiable(self) -> bool:
         """Whether `step` carries torch's graph from state and action to the next state."""
         ...

@@ -7,12 +7,17 @@ import torch
 
 __all__ = ["State"]
 
+_COORDINATES = ("joint_q", "joint_qd")
+
 
 @dataclass(frozen=True, eq=False)
 class State:
     """Where N robots are and how they move. It is a value: every method returns another state.
 
     Methods keep torch's graph unless they say otherwise.
+
+    Raises:
+        ValueError: something carried is named "joint_q" or "joint_qd".
     """
 
     joint_q: torch.Tensor
@@ -24,6 +29,14 @@ class State:
     carried: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """What else a simulator carries from step to step, each (N, ...): warm starts of its contact
     solver, activations of muscles."""
+
+    def __post_init__(self) -> None:
+        for name in _COORDINATES:
+            if name in self.carried:
+                raise ValueError(
+                    f"A state carries {name!r}, the name of its own coordinates. Give what the "
+                    "simulator carries another name."
+                )
 
     @property
     def num_envs(self) -> int:
@@ -37,7 +50,7 @@ class State:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> "State":
         """Makes a state of what `tensors` returned, no copies."""
-        rest = {name: x for name, x in tensors.items() if name not in ("joint_q", "joint_qd")}
+        rest = {name: x for name, x in tensors.items() if name not in _COORDINATES}
         return cls(tensors["joint_q"], tensors["joint_qd"], rest)
 
     def detach(self) -> "State":

@@ -4,8 +4,10 @@ A task is a frozen dataclass without state: four functions of generalized coordi
 of numbers. The vector environment owns everything that changes.
 """
 
+import math
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,9 +15,10 @@ from pathlib import Path
 import torch
 
 from dva import robots
+from dva.compute.arguments import MAX_COUNT, require
 from dva.sensors import Scene, SensorMaker, View
 
-__all__ = ["Task", "constant", "uniform"]
+__all__ = ["Task", "check_sensor_names", "constant", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ class Task(ABC):
     return torch tensors on the environment's device; `state_observation` and `reward` are
     differentiated through, so they use torch operations that have gradients. Shapes: `num_envs` N,
     generalized coordinates nq, velocities nd, actions A.
+
+    Raises:
+        ValueError: a number is outside its range, or two sensors have one name.
     """
 
     name: str = ""
@@ -39,13 +45,13 @@ class Task(ABC):
     """The robot's inertia tensors: "physical", from its MJCF, or "published", from the file
     `<robot>.inertia.json` beside it (the tasks of the paper use these)."""
     episode_length: int = 1000
-    """Control steps after which an episode is truncated."""
+    """Control steps after which an episode is truncated, 1 or more."""
     control_dt: float = 1 / 60
     """Seconds between two actions."""
     substeps: int = 16
-    """Simulation steps within one control step."""
+    """Simulation steps within one control step, 1 or more."""
     mass_matrix_interval: int = 16
-    """Substeps for which a mass matrix is kept."""
+    """Substeps for which a mass matrix is kept, 1 to `substeps`."""
     view: View = field(
         default_factory=lambda: View(eye=(0.0, -3.0, 1.0), target=(0.0, 0.0, 1.0), fovy=45.0)
     )
@@ -55,6 +61,23 @@ class Task(ABC):
     sensors: tuple[SensorMaker, ...] = ()
     """Sensors beside the standard ones (`dva.sensors.STANDARD_SENSORS`: "pixels", "depth",
     "segmentation", "joint_angles"); an environment builds those that it is asked to observe."""
+
+    def __post_init__(self) -> None:
+        check_sensor_names(f"Task {self.name!r}", self.sensors)
+        self._require_count("episode_length", MAX_COUNT, f"1 to {MAX_COUNT:,}")
+        finite = isinstance(self.control_dt, (int, float)) and math.isfinite(self.control_dt)
+        self._require("control_dt", finite and self.control_dt > 0, "a time above 0 in seconds")
+        self._require_count("substeps", MAX_COUNT, f"1 to {MAX_COUNT:,}")
+        allowed = f"1 to its substeps, {self.substeps}"
+        self._require_count("mass_matrix_interval", self.substeps, allowed)
+
+    def _require_count(self, name: str, largest: int, allowed: str) -> None:
+        value = getattr(self, name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        self._require(name, whole and 1 <= value <= largest, f"a whole number from {allowed}")
+
+    def _require(self, name: str, condition: bool, allowed: str) -> None:
+        require(f"{name} of task {self.name!r}", getattr(self, name), condition, allowed)
 
     @property
     def mjcf(self) -> Path:
@@ -127,6 +150,22 @@ class Task(ABC):
             bool (N,). A task that does not override this never terminates.
         """
         return torch.zeros(len(joint_q), dtype=torch.bool, device=joint_q.device)
+
+
+def check_sensor_names(owner: str, sensors: Sequence[SensorMaker]) -> None:
+    """Makes sure that no two sensors have one name, of which only one could be observed.
+
+    Args:
+        owner: what lists them, as the error calls it.
+        sensors: their makers.
+
+    Raises:
+        ValueError: two have one name.
+    """
+    names = [maker.name for maker in sensors]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{owner} lists two sensors named {name!r}. Give each its own name.")
 
 
 def _folders(kind: type[Task]) -> list[Path]:

@@ -21,11 +21,10 @@ from dva.learning.first_order.rollout import Rollout, collect_rollout
 from dva.learning.optimizer import ClippedAdam, linear_learning_rate
 from dva.learning.state import add_prefix, strip_prefix
 from dva.policies import ActorPolicy, Critic, RunningNormalizer, normalize
-from dva.spec import Observation
+from dva.spec import STATE, Observation
 
 __all__ = ["FirstOrderAlgorithm"]
 
-STATE = "state"
 _WARM_UP = 3
 """Iterations before blocks are recorded: they compile kernels and allocate what is kept."""
 _PARTS = ("critic", "target_critic", "normalizers", "actor_optimizer", "critic_optimizer")

@@ -1,14 +1,16 @@
 """Hyperparameters that first-order methods share, and their presets."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dva.compute.arguments import require
+from dva.compute.errors import require_known
 from dva.compute.precision import Precision
 from dva.envs import EnvConfig
-from dva.learning.algorithm import Preset
+from dva.learning.algorithm import PRESETS, Preset
 
 __all__ = ["FirstOrderConfig", "Values", "choose_preset"]
 
@@ -64,6 +66,8 @@ class FirstOrderConfig:
         for name in ("actor_learning_rate", "critic_learning_rate", "final_learning_rate"):
             value = getattr(self, name)
             require(name, value, 0.0 < value <= MAX_LEARNING_RATE, "above 0 and at most 1")
+        finite = math.isfinite(self.log_std_init)
+        require("log_std_init", self.log_std_init, finite, "a finite number")
         require("max_grad_norm", self.max_grad_norm, self.max_grad_norm > 0.0, "above 0")
         for name in ("actor_hidden", "critic_hidden"):
             widths = getattr(self, name)
@@ -155,7 +159,11 @@ def choose_preset(
             policies of states); or "fast", for a GPU.
         observe: what the policy sees.
         from_images: what the algorithm changes for policies of images.
+
+    Raises:
+        UsageError: there is no preset of that name.
     """
+    require_known("preset", name, PRESETS)
     values: dict[str, Any] = dict(_PAPER.get(task, _OTHER))
     if observe == ("state",):
         values |= {"iterations": _FROM_STATE_ITERATIONS, **_FROM_STATE.get(task, {})}

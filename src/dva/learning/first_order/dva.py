@@ -185,8 +185,19 @@ class DVA(FirstOrderAlgorithm):
         gradient, loss = self.action_gradient(
             rollout, self.env, self.target_value, self.config.discount
         )
+        rows = (len(rollout.actions), self.env.num_envs)
+        self._check_estimate("dL/da", gradient, (*rows, self.env.action_spec.size))
+        self._check_estimate("the loss", loss, rows[1:])
         gradient, dropped = drop_nonfinite(gradient)
         return gradient, loss, dropped
+
+    def _check_estimate(self, what: str, value: object, shape: tuple[int, ...]) -> None:
+        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        if found != shape:
+            raise ValueError(
+                f"{type(self.action_gradient).__name__} returns {what} as {found}, expected a "
+                f"tensor {shape}. It must return dL/da (h, N, A) and the loss (N,)."
+            )
 
     def _improve_actor(self, rollout: Rollout, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Block 3 and the actor's update."""

@@ -10,11 +10,9 @@ from torch import Tensor
 from dva.envs import Environment
 from dva.envs.frames import FrameBuffer
 from dva.sim import State
-from dva.spec import Observation
+from dva.spec import STATE, Observation
 
 __all__ = ["Rollout", "collect_rollout"]
-
-STATE = "state"
 
 
 @dataclass

@@ -40,8 +40,8 @@ class SHAC(FirstOrderAlgorithm):
     From pixels the gradient also flows through the images, and all of a rollout's are in one graph:
     memory grows with environments, horizon and size of the images.
 
-    Args and errors as for `FirstOrderAlgorithm`; an environment whose images carry no gradient is
-    refused for a policy that sees images, and so is a simulator that is not differentiable.
+    Args and errors as for `FirstOrderAlgorithm`; an environment is refused if an image that
+    the policy sees carries no gradient, and so is a simulator that is not differentiable.
 
     Raises:
         ValueError: no gradient flows through what the policy sees, or through the physics.
@@ -51,12 +51,14 @@ class SHAC(FirstOrderAlgorithm):
     image_gradient = True
 
     def __init__(self, env: Environment, config: ShacConfig, context: TrainingContext) -> None:
-        if env.policy_spec.images and not env.image_gradient:
+        carried = env.images_with_gradient
+        without = [entry.name for entry in env.policy_spec.images if entry.name not in carried]
+        if without:
             raise ValueError(
                 f"SHAC from {', '.join(env.policy_spec)} needs images that carry a gradient, and "
-                "this camera's do not: its pictures jump when an edge crosses a pixel. Use the "
-                'camera "differentiable", or observe "state", or the algorithm "dva", which needs '
-                "no gradient through the camera."
+                f"those of {' and '.join(map(repr, without))} do not: pictures of a hard camera "
+                'jump when an edge crosses a pixel. Use the camera "differentiable", or observe '
+                '"state", or the algorithm "dva", which needs no gradient through the camera.'
             )
         if not env.simulator.differentiable:
             raise ValueError(

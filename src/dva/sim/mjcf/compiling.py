@@ -15,7 +15,9 @@ from typing import Any
 
 import mujoco
 
-__all__ = ["compile_mjcf", "compile_spec", "mujoco_warnings", "one_line", "read_spec"]
+from dva.compute.errors import one_line
+
+__all__ = ["compile_mjcf", "compile_spec", "mujoco_warnings", "read_spec"]
 
 _ERRORS = (ValueError, TypeError, mujoco.FatalError, mujoco.UnexpectedError)
 """What MuJoCo raises about a file."""
@@ -99,11 +101,6 @@ def compile_spec(spec: mujoco.MjSpec, source: str | Path) -> mujoco.MjModel:
 def compile_mjcf(path: str | Path) -> mujoco.MjModel:
     """Reads and compiles a robot's file; errors as of `read_spec` and `compile_spec`."""
     return compile_spec(read_spec(path), path)
-
-
-def one_line(text: object) -> str:
-    """Joins the lines of a message."""
-    return " ".join(str(text).split())
 
 
 def _refusal(source: str | Path, error: Exception) -> ValueError:

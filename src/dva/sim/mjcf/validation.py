@@ -19,7 +19,8 @@ from xml.etree import ElementTree
 import mujoco
 import numpy as np
 
-from dva.sim.mjcf.compiling import compile_mjcf, one_line
+from dva.compute.errors import one_line
+from dva.sim.mjcf.compiling import compile_mjcf
 
 __all__ = ["check_compiled", "check_finite", "check_ranges"]
 
