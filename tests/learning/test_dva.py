@@ -213,7 +213,7 @@ def test_an_action_gradient_of_another_shape_is_named(estimate: Any, message: st
             return estimate
 
     algorithm = small_dva()
-    algorithm.action_gradient = Wrong(0.0)
+    algorithm.action_gradient = Wrong(0.0)  # type: ignore[assignment]
     with pytest.raises(ValueError, match=f"^Wrong returns {message}"):
         algorithm.iterate()
 

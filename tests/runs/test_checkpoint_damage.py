@@ -13,13 +13,8 @@ import safetensors.torch
 import torch
 
 from dva.runs import UsageError
-from dva.runs.checkpoint import (
-    Checkpoint,
-    check_layout,
-    load_checkpoint,
-    read_pointer,
-    save_checkpoint,
-)
+from dva.runs.checkpoint import Checkpoint, load_checkpoint, read_pointer, save_checkpoint
+from dva.runs.layout import check_layout
 
 TENSORS = {
     "actor.weight": torch.arange(12.0).reshape(3, 4),

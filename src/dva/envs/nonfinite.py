@@ -2,9 +2,10 @@
 
 import torch
 
+from dva.compute import arguments
 from dva.sim import State
 
-__all__ = ["MAX_ENTRY", "is_nonfinite", "stop_gradients"]
+__all__ = ["MAX_ENTRY", "check_coordinates", "is_nonfinite", "stop_gradients"]
 
 MAX_ENTRY = 1e6
 """A coordinate or velocity above this in size counts as non-finite, as in the published code."""
@@ -43,3 +44,19 @@ def stop_gradients(rows: torch.Tensor, *tensors: torch.Tensor) -> None:
         if tensor.requires_grad:
             mask = rows.view(-1, *[1] * (tensor.dim() - 1))
             tensor.register_hook(lambda gradient, mask=mask: gradient.masked_fill(mask, 0.0))
+
+
+def check_coordinates(
+    name: str, value: torch.Tensor, shape: tuple[int, ...], device: torch.device
+) -> None:
+    """Accepts float32 tensors of one shape on one device, whose entries are finite and moderate.
+
+    Raises:
+        TypeError, ValueError: `value` is no such tensor; the text names it and says what is.
+    """
+    arguments.check_tensor(name, value, shape, device)
+    if not bool((value.detach().abs() <= MAX_ENTRY).all()):
+        raise ValueError(
+            f"{name} has an entry that is not finite or above {MAX_ENTRY:g} in size. "
+            "Give finite states."
+        )

@@ -8,7 +8,7 @@ import torch
 
 from dva.compute import arguments
 from dva.envs.environment import Transition
-from dva.envs.nonfinite import MAX_ENTRY, is_nonfinite, stop_gradients
+from dva.envs.nonfinite import check_coordinates, is_nonfinite, stop_gradients
 from dva.envs.readings import Readings
 from dva.envs.spectator import Spectator
 from dva.envs.task_check import check_rows, check_task
@@ -301,17 +301,9 @@ class VectorEnv:
                 dtype or device.
         """
         self._check_open()
-        model = self.simulator.model
-        shapes = (self.num_envs, model.num_coords), (self.num_envs, model.num_dofs)
-        for name, value, shape in zip(
-            ("joint_q", "joint_qd"), (joint_q, joint_qd), shapes, strict=True
-        ):
-            arguments.check_tensor(name, value, shape, self.device)
-            if not bool((value.detach().abs() <= MAX_ENTRY).all()):
-                raise ValueError(
-                    f"{name} has an entry that is not finite or above {MAX_ENTRY:g} in size. "
-                    "Give finite states."
-                )
+        model, n = self.simulator.model, self.num_envs
+        check_coordinates("joint_q", joint_q, (n, model.num_coords), self.device)
+        check_coordinates("joint_qd", joint_qd, (n, model.num_dofs), self.device)
         return self._begin(self.simulator.new_state(joint_q.clone(), joint_qd.clone()))
 
     def state_dict(self) -> dict[str, torch.Tensor]:

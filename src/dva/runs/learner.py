@@ -12,7 +12,8 @@ import torch
 from dva.compute.errors import UsageError, explain_file_errors, one_line
 from dva.learning import Algorithm, AlgorithmEntry
 from dva.learning.state import add_prefix, strip_prefix
-from dva.runs.checkpoint import FIX, Checkpoint, check_layout, layout_fault, live_infos, refuse_nan
+from dva.runs.checkpoint import Checkpoint, live_infos
+from dva.runs.layout import FIX, check_layout, layout_fault, refuse_nan
 from dva.runs.policy import POLICY
 from dva.runs.run import Run
 

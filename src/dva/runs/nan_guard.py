@@ -12,7 +12,7 @@ import torch
 from dva import tasks
 from dva.compute.device import resolve_device
 from dva.compute.errors import UsageError, explain_file_errors, one_line, usage_errors
-from dva.envs.vector_env import MAX_ENTRY
+from dva.envs.nonfinite import MAX_ENTRY
 from dva.runs.files import read_json_object, write_atomically, write_json
 from dva.sim import (
     Simulator,

@@ -11,8 +11,9 @@ from dva.envs import VectorEnv
 from dva.learning.state import strip_prefix
 from dva.policies import SavedPolicy
 from dva.runs.build import build_env, threads_of
-from dva.runs.checkpoint import check_layout, load_checkpoint
+from dva.runs.checkpoint import load_checkpoint
 from dva.runs.evaluation import Evaluation, evaluate
+from dva.runs.layout import check_layout
 from dva.runs.run import Run
 
 __all__ = ["POLICY", "evaluate_run", "load_policy", "make_env"]

@@ -290,6 +290,7 @@ class Session:
             return
         info = {
             "task": self.config.env.task,
+            "simulator": self.config.env.simulator,
             "iteration": self.iteration,
             "seed": self.config.run.seed,
             "environments": self.nonfinite.pop("environment").tolist(),
