@@ -190,6 +190,8 @@ def pretended_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendCuda]:
             "get_device_capability": lambda device=None: (9, 0),
             "synchronize": lambda device=None: None,
             "Event": PretendEvent,
+            "get_rng_state": lambda device=None: torch.zeros(16, dtype=torch.uint8),
+            "set_rng_state": lambda state, device=None: None,
         }.items():
             patch.setattr(torch.cuda, name, value)
         patch.setattr(learner, "CudaRecorder", lambda device, generators: Tape())

@@ -64,25 +64,21 @@ class VectorEnv:
         final_observations: bool = True,
         spectator: Spectator | None = None,
     ) -> None:
-        self.task = task
-        self.simulator = simulator
+        self.task, self.simulator = task, simulator
         self.num_envs, self.device = simulator.num_envs, simulator.device
-        self.episode_length = task.episode_length
-        self.stochastic_start = stochastic_start
+        self.episode_length, self.stochastic_start = task.episode_length, stochastic_start
         self.final_observations = final_observations and bool(sensors)
         self.on_nonfinite: Callable[[State, torch.Tensor, torch.Tensor], None] | None = None
         state = Entry(STATE, "vector", (check_task(task, simulator.model, simulator.device),))
         self._readings = Readings(sensors)
         self.observation_spec = ObservationSpec((*self._readings.entries, state))
         self.policy_spec = self.observation_spec.select(observe)
-        names = simulator.model.action_names
-        self.action_spec = ActionSpec(tuple(names), task.control_dt)
+        self.action_spec = ActionSpec(tuple(simulator.model.action_names), task.control_dt)
         self._spectator = spectator
         self._generator = torch.Generator(self.device).manual_seed(arguments.seed(seed))
         # On CUDA the host knows whether an episode has ended only if it waits for the device.
         self._may_look = self.device.type != "cuda" or self.final_observations
-        self._ready, self._closed = False, False
-        self._simulation_seconds = 0.0
+        self._ready, self._closed, self._simulation_seconds = False, False, 0.0
 
     @property
     def action_size(self) -> int:
