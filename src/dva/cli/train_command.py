@@ -15,7 +15,7 @@ from dva.cli.flags import arities, find_task, find_value, find_values, parse, re
 from dva.cli.progress import Progress
 from dva.compute.errors import usage_errors
 from dva.envs import EnvConfig
-from dva.envs.make import _choose_sensors
+from dva.envs.make import choose_sensors
 from dva.learning.first_order.action_gradient import find_action_gradient
 from dva.runs.checkpoint import read_pointer
 from dva.runs.config import default_config
@@ -99,7 +99,7 @@ def _require_parts(config: runs.TrainConfig) -> None:
     """Looks up the names of what is built later, so that a wrong one is said before the header."""
     with usage_errors():
         find_simulator(config.env.simulator)
-        _choose_sensors(tasks.get(config.env.task), config.env.observe, ())
+        choose_sensors(tasks.get(config.env.task), config.env.observe, ())
         if isinstance(config.algorithm, learning.DvaConfig):
             find_action_gradient(config.algorithm.action_gradient)
 

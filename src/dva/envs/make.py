@@ -24,7 +24,7 @@ from dva.spec import STATE
 from dva.tasks.registry import get
 from dva.tasks.task import Task, check_sensor_names
 
-__all__ = ["make"]
+__all__ = ["choose_sensors", "make"]
 
 
 def make(
@@ -89,7 +89,7 @@ def make(
     if inertia is not None:
         task = dataclasses.replace(task, inertia=inertia)
     observe = (observe,) if isinstance(observe, str) else tuple(observe)
-    makers = _choose_sensors(task, observe, sensors)
+    makers = choose_sensors(task, observe, sensors)
     _check_camera(camera, image_gradient)
     num_envs = arguments.count("num_envs", num_envs)
     size = arguments.image_size(image_size)
@@ -136,7 +136,7 @@ def make(
     )
 
 
-def _choose_sensors(
+def choose_sensors(
     task: Task, observe: tuple[str, ...], more: Sequence[SensorMaker]
 ) -> list[SensorMaker]:
     """Finds the makers of the sensors observed; of one name, the last maker counts."""
