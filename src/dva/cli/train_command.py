@@ -16,7 +16,6 @@ from dva.cli.progress import Progress
 from dva.compute.errors import usage_errors
 from dva.envs import EnvConfig
 from dva.envs.make import choose_sensors
-from dva.learning.first_order.action_gradient import find_action_gradient
 from dva.runs.checkpoint import read_pointer
 from dva.runs.config import default_config
 from dva.runs.resume import continued_config, require_continuable
@@ -100,8 +99,9 @@ def _require_parts(config: runs.TrainConfig) -> None:
     with usage_errors():
         find_simulator(config.env.simulator)
         choose_sensors(tasks.get(config.env.task), config.env.observe, ())
-        if isinstance(config.algorithm, learning.DvaConfig):
-            find_action_gradient(config.algorithm.action_gradient)
+        look_up = learning.get(config.algo).look_up
+        if look_up is not None:
+            look_up(config.algorithm)
 
 
 def _parse(arguments: Sequence[str], base: runs.TrainConfig, command: str = "train") -> TrainFlags:

@@ -140,6 +140,9 @@ class AlgorithmEntry:
     is usual for the algorithm). None: the configuration's own defaults."""
     presets: tuple[str, ...] = tuple(PRESETS)
     """Names of its presets; the first is that for GPUs, the second that for CPUs."""
+    look_up: Callable[[Any], object] | None = None
+    """Finds what the configuration names and building will need, so that a wrong name is a
+    ValueError before anything is built; None where it names nothing."""
     image_gradient: bool = False
     """Whether it differentiates through images, in one graph."""
     final_observations: bool = False

@@ -224,5 +224,6 @@ register(
         DVA,
         ActorPolicy,
         _preset,
+        look_up=lambda config: find_action_gradient(config.action_gradient),
     )
 )
