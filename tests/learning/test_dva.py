@@ -12,7 +12,7 @@ from dva.learning.first_order.action_gradient import AdjointActionGradient
 METRICS = {
     "return", "episode_length", "actor_loss", "critic_loss", "actor_grad_norm",
     "critic_grad_norm", "action_gradient_norm", "learning_rate", "nonfinite_count", "updates",
-    "skipped_updates", "seconds_rollout", "seconds_rendering", "seconds_simulation",
+    "skipped_updates", "reward", "action_std", "visual_feedback", "seconds_rollout", "seconds_rendering", "seconds_simulation",
     "seconds_action_gradient", "seconds_regression", "seconds_critic",
 }  # fmt: skip
 
@@ -38,6 +38,38 @@ def test_iterate_returns_every_metric() -> None:
     assert metrics["learning_rate"] == algorithm.config.actor_learning_rate
     assert metrics["nonfinite_count"] == 0
     assert (metrics["updates"], metrics["skipped_updates"]) == (1, 0)
+
+
+def test_visual_feedback_is_how_much_the_mean_action_varies_over_a_rollout() -> None:
+    algorithm = small_dva()
+    rollout = algorithm.rollout()
+    found = algorithm.measure(rollout)
+    images = rollout.frames["pixels"].observations(0, 5 * 6)
+    mean = algorithm.policy.mean({"pixels": images})
+    expected = mean.var(0, correction=0).mean().sqrt()
+    torch.testing.assert_close(found["visual_feedback"], expected, atol=1e-6, rtol=1e-4)
+    assert found["visual_feedback"] > 0.01
+    assert found["action_std"].item() == pytest.approx(math.exp(-1.0))
+    assert found["reward"] == rollout.rewards.mean()
+    with torch.no_grad():
+        algorithm.actor.mean.weight.zero_()  # the policy goes blind
+    assert algorithm.measure(algorithm.rollout())["visual_feedback"] < 1e-6
+    assert "visual_feedback" not in small_dva(PointMass(6, observe=("state",))).iterate()
+
+
+def test_centres_start_with_the_first_images_and_follow_later_ones() -> None:
+    algorithm = small_dva(center_features=True)
+    trunk = algorithm.actor.trunks["pixels"]
+
+    def mean_features() -> torch.Tensor:
+        return trunk.encoder(algorithm.env.observation["pixels"]).mean(0).detach()
+
+    assert trunk.center is not None
+    torch.testing.assert_close(trunk.center, mean_features())
+    before = trunk.center.clone()
+    algorithm.iterate()
+    torch.testing.assert_close(trunk.center, before.lerp(mean_features(), 0.1))
+    assert not torch.equal(trunk.center, before)
 
 
 def test_the_learning_rate_ends_with_the_planned_steps() -> None:

@@ -1,5 +1,6 @@
 """Recorded iterations against plain ones; a tape of operations stands in for CUDA graphs."""
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -79,6 +80,14 @@ def test_gradients_of_pixels_are_recorded() -> None:
     make = lambda: hopper("pixels", **changes)  # noqa: E731
     plain, recorded = both(make, small_shac)
     assert train(recorded) == train(plain)
+
+
+def test_centres_are_recorded() -> None:
+    kind = functools.partial(small_dva, center_features=True)
+    plain, recorded = both(lambda: hopper("pixels"), kind)
+    assert train(recorded) == train(plain)
+    centers = [x.actor.trunks["pixels"].center for x in (plain, recorded)]
+    assert centers[0] is not None and torch.equal(*centers)
 
 
 def test_recomputed_physics_is_recorded() -> None:

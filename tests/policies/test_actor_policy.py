@@ -31,7 +31,10 @@ def observe(n: int) -> Observation:
 
 def make(entries: tuple[Entry, ...], seed: int = 0) -> ActorPolicy:
     torch.manual_seed(seed)
-    policy = ActorPolicy(ObservationSpec(entries), ACTIONS, 8, (16, 12), -0.5, "float32")
+    policy = ActorPolicy(
+        ObservationSpec(entries), ACTIONS, 8, (16, 12), -0.5, "float32", center_features=True
+    )
+    policy.actor.recenter(observe(3), 1.0)
     for normalizer in policy.normalizers.values():
         normalizer.update(3 + 2 * torch.randn(50, len(normalizer.mean)))
     return policy

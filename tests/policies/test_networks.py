@@ -106,6 +106,33 @@ def test_actor_trunk_is_linear_norm_tanh() -> None:
     torch.testing.assert_close(mean, actor.mean(torch.tanh(features)))
 
 
+def test_actor_trunk_starts_orthogonal_with_gain_one_and_zero_bias() -> None:
+    linear = Actor(ObservationSpec((pixels_of(16, 16),)), 2, 8, ()).trunks["pixels"].linear
+    torch.testing.assert_close(linear.weight @ linear.weight.T, torch.eye(8), atol=1e-5, rtol=1e-5)
+    assert not linear.bias.any()
+
+
+def test_a_centred_trunk_reads_what_differs_from_the_centre() -> None:
+    spec = ObservationSpec((pixels_of(16, 16),))
+    torch.manual_seed(0)
+    plain = Actor(spec, 2, 8, ())
+    torch.manual_seed(0)
+    centred = Actor(spec, 2, 8, (), center_features=True)
+    pixels = images(4, (9, 16, 16))
+    assert torch.equal(plain({"pixels": pixels})[0], centred({"pixels": pixels})[0])
+    centred.recenter({"pixels": pixels}, 1.0)
+    trunk = centred.trunks["pixels"]
+    features = trunk.encoder(pixels)
+    expected = trunk.linear(features - features.mean(0))
+    torch.testing.assert_close(trunk.embed(pixels, None), expected)
+    assert trunk.embed(pixels, None).mean(0).abs().max() < 1e-6
+    centred.recenter({"pixels": pixels[:1]}, 0.25)
+    moved = 0.75 * features.mean(0) + 0.25 * features[0]
+    assert trunk.center is not None
+    torch.testing.assert_close(trunk.center, moved)
+    assert "center" not in " ".join(plain.state_dict())
+
+
 def test_actor_joins_features_of_images_and_vectors() -> None:
     depth = Entry("depth", "image", (1, 16, 20), "float32", 2, "m", 0.0, 50.0)
     spec = ObservationSpec((VECTOR, pixels_of(16, 16), depth, ANGLES))

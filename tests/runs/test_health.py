@@ -10,7 +10,7 @@ import pytest
 from dva import runs, tasks
 from dva.cli import main
 from dva.runs import health
-from dva.runs.health import IN_A_ROW, PATIENCE, LearningWatch
+from dva.runs.health import BLIND_IN_A_ROW, IN_A_ROW, PATIENCE, LearningWatch
 from dva.tasks import registry
 from dva.tasks.cartpole import Cartpole
 
@@ -82,6 +82,19 @@ def test_collecting_before_learning_is_no_fault():
     watch = LearningWatch("cartpole", 4)
     assert feed(watch, {**DEAD, "updates": 0, "skipped_updates": 0}, 3 * PATIENCE) == []
     assert feed(watch, {}, 3) == []
+    assert not watch.hopeless and not watch.learned_nothing
+
+
+def test_a_policy_that_stays_blind_is_reported_once():
+    watch = LearningWatch("cartpole", 4)
+    sees = {**ALIVE, "visual_feedback": 0.005, "action_std": 0.4}
+    blind = {**sees, "visual_feedback": 0.003}
+    assert feed(watch, sees, 3 * BLIND_IN_A_ROW) == []
+    assert feed(watch, blind, BLIND_IN_A_ROW - 1) == []
+    assert feed(watch, sees, 1) == []  # the count begins anew
+    (warning,) = feed(watch, blind, 5 * BLIND_IN_A_ROW)
+    assert f"ignored its images for {BLIND_IN_A_ROW} iterations" in warning
+    assert "0.003 (visual_feedback)" in warning and "0.4" in warning and "\n" not in warning
     assert not watch.hopeless and not watch.learned_nothing
 
 

@@ -19,18 +19,37 @@ Weights = Mapping[str, Sequence[tuple[Tensor, Tensor]]]
 class ImageTrunk(nn.Module):
     """Encodes images into few features: encoder, linear, then layer norm and tanh.
 
+    The linear layer's weight starts orthogonal with gain 1, its bias at zero.
+
     Args:
         entry: the images.
         size: number of features.
         compute_dtype: arithmetic of the encoder and the linear layer (`resolve_precision`).
+        centered: whether a running mean is subtracted from what the linear layer reads. Most of it
+            is the same in every image, and drowns what differs once the weights have moved a little.
     """
 
-    def __init__(self, entry: Entry, size: int, compute_dtype: torch.dtype) -> None:
+    center: Tensor | None
+    """(encoder's output size), the running mean; None if it is not centred."""
+
+    def __init__(
+        self, entry: Entry, size: int, compute_dtype: torch.dtype, centered: bool = False
+    ) -> None:
         super().__init__()
         self.encoder = Encoder(entry)
         self.encoder.compute_dtype = compute_dtype
         self.linear = nn.Linear(self.encoder.output_size, size)
+        nn.init.orthogonal_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
         self.norm = nn.LayerNorm(size)
+        center = torch.zeros(self.encoder.output_size) if centered else None
+        self.register_buffer("center", center)
+
+    @torch.no_grad()
+    def recenter(self, images: Tensor, share: float) -> None:
+        """Moves the centre by a share of the way to the mean features of images (B, C, H, W)."""
+        if self.center is not None:
+            self.center.lerp_(self.encoder(images).float().mean(0), share)
 
     def castable(self) -> list[tuple[Tensor, float]]:
         """Lists the parameters that images pass, each with its factor in `cast_weights`."""
@@ -46,7 +65,10 @@ class ImageTrunk(nn.Module):
     def embed(self, images: Tensor, weights: Sequence[tuple[Tensor, Tensor]] | None) -> Tensor:
         """Computes the large part, up to the linear layer: (B, size)."""
         *convolutions, linear = weights or self.cast_weights()
-        return F.linear(self.encoder(images, convolutions), *linear)
+        features = self.encoder(images, convolutions)
+        if self.center is not None:
+            features = features - self.center.to(features.dtype)
+        return F.linear(features, *linear)
 
     def finish(self, embedded: Tensor) -> Tensor:
         """Computes the rest: features (B, size) from what `embed` returned."""
@@ -67,6 +89,8 @@ class Actor(nn.Module):
         hidden: widths of the MLP's layers.
         log_std_init: initial log standard deviation.
         compute_dtype: arithmetic of the image trunks' large layers (`resolve_precision`).
+        center_features: whether images' features are centred (`ImageTrunk`); the centre stays at
+            zero until `recenter` is called.
 
     Source: D.Va, appendix C.1 and Table 7.
     """
@@ -79,11 +103,15 @@ class Actor(nn.Module):
         hidden: Sequence[int],
         log_std_init: float = -1.0,
         compute_dtype: torch.dtype = torch.float32,
+        center_features: bool = False,
     ) -> None:
         super().__init__()
         self.spec = spec
         self.images = nn.ModuleDict(
-            {entry.name: ImageTrunk(entry, trunk_size, compute_dtype) for entry in spec.images}
+            {
+                entry.name: ImageTrunk(entry, trunk_size, compute_dtype, center_features)
+                for entry in spec.images
+            }
         )
         vectors = sum(entry.stacked_shape[0] for entry in spec.vectors)
         sizes = [trunk_size * len(self.images) + vectors, *hidden]
@@ -109,6 +137,11 @@ class Actor(nn.Module):
     def cast_weights(self) -> Weights:
         """Casts the parameters that images pass to their arithmetic, with their graph."""
         return {name: trunk.cast_weights() for name, trunk in self.trunks.items()}
+
+    def recenter(self, inputs: Mapping[str, Tensor], share: float) -> None:
+        """Moves every image's centre by a share of the way to these images' mean features."""
+        for name, trunk in self.trunks.items():
+            trunk.recenter(inputs[name], share)
 
     def forward(
         self, inputs: Mapping[str, Tensor], weights: Weights | None = None

@@ -29,7 +29,7 @@ class ActorPolicy(nn.Module):
     Args:
         observation_spec: the entries that the policy reads.
         action_spec: what its actions mean.
-        trunk_size, hidden, log_std_init: as for `Actor`.
+        trunk_size, hidden, log_std_init, center_features: as for `Actor`.
         precision: arithmetic of the actor's large layers.
         device: where the policy acts. Parameters are drawn on the CPU, so that a seed gives the
             same policy on every device.
@@ -48,6 +48,7 @@ class ActorPolicy(nn.Module):
         precision: Precision = "auto",
         device: torch.device = torch.device("cpu"),  # noqa: B008
         threads: int | None = None,
+        center_features: bool = False,
     ) -> None:
         super().__init__()
         self.observation_spec, self.action_spec = observation_spec, action_spec
@@ -57,6 +58,7 @@ class ActorPolicy(nn.Module):
             "hidden": list(hidden),
             "log_std_init": log_std_init,
             "precision": precision,
+            "center_features": center_features,
         }
         self.actor = Actor(
             observation_spec,
@@ -65,6 +67,7 @@ class ActorPolicy(nn.Module):
             hidden,
             log_std_init,
             resolve_precision(precision, device),
+            center_features,
         ).to(device)
         self._normalizers = nn.ModuleDict(
             {
@@ -156,6 +159,7 @@ class ActorPolicy(nn.Module):
                 description["precision"],
                 device,
                 threads,
+                description["center_features"],
             )
 
 

@@ -10,10 +10,14 @@ IN_A_ROW = 5
 """Iterations without an update after which a run says so."""
 PATIENCE = 100
 """Iterations without any update since the start after which a run gives up."""
+BLIND = 0.01
+"""Visual feedback, as a share of the exploration noise, below which a policy counts as blind."""
+BLIND_IN_A_ROW = 100
+"""Iterations of a blind policy after which a run says so."""
 
 
 class LearningWatch:
-    """Counts the updates that an algorithm skips, from its metrics.
+    """Counts updates that an algorithm skips, and iterations of a blind policy, from its metrics.
 
     Args:
         task: name of the task, for advice.
@@ -26,7 +30,7 @@ class LearningWatch:
 
     def __init__(self, task: str, num_envs: int) -> None:
         self._task, self._num_envs = task, num_envs
-        self._dead_in_a_row = 0
+        self._dead_in_a_row = self._blind_in_a_row = 0
         self._updates = 0
         self._learned = False
         self.warning: str | None = None
@@ -45,6 +49,7 @@ class LearningWatch:
     def look(self, metrics: Mapping[str, Any], env_steps: int) -> None:
         """Takes the metrics of an iteration with so many environment steps."""
         self.warning = None
+        self._look_for_sight(metrics)
         updates = metrics.get("updates") or 0
         if updates == 0:  # an algorithm may collect first and learn later
             return
@@ -55,6 +60,18 @@ class LearningWatch:
         self._dead_in_a_row += 1
         if self._dead_in_a_row == IN_A_ROW or self._dead_in_a_row % PATIENCE == 0:
             self.warning = self.last_warning = self._describe(metrics, env_steps)
+
+    def _look_for_sight(self, metrics: Mapping[str, Any]) -> None:
+        feedback, noise = metrics.get("visual_feedback"), metrics.get("action_std")
+        blind = feedback is not None and noise is not None and feedback < BLIND * noise
+        self._blind_in_a_row = self._blind_in_a_row + 1 if blind else 0
+        if self._blind_in_a_row == BLIND_IN_A_ROW:
+            self.warning = self.last_warning = (
+                f"The policy has ignored its images for {BLIND_IN_A_ROW} iterations: over a "
+                f"rollout its mean action varies by {feedback:.2g} (visual_feedback), less than a "
+                f"hundredth of its noise, {noise:.2g}. Try a lower --actor-learning-rate, or "
+                "--center-features."
+            )
 
     def _describe(self, metrics: Mapping[str, Any], env_steps: int) -> str:
         doctor = f"dva doctor {shlex.quote(self._task)}"

@@ -17,7 +17,7 @@ from dva.learning.episodes import EpisodeHistory
 from dva.learning.first_order.config import FirstOrderConfig
 from dva.learning.first_order.critic import fit_critic, update_target
 from dva.learning.first_order.returns import horizon_loss, td_lambda_targets
-from dva.learning.first_order.rollout import Rollout, collect_rollout
+from dva.learning.first_order.rollout import Rollout, collect_rollout, feedback
 from dva.learning.optimizer import ClippedAdam, linear_learning_rate
 from dva.learning.state import add_prefix, strip_prefix
 from dva.policies import ActorPolicy, Critic, RunningNormalizer, normalize
@@ -27,6 +27,8 @@ __all__ = ["FirstOrderAlgorithm"]
 
 _WARM_UP = 3
 """Iterations before blocks are recorded: they compile kernels and allocate what is kept."""
+_CENTER_SHARE = 0.1
+"""Share of the way that the centres of the images' features move in an iteration."""
 _PARTS = ("critic", "target_critic", "normalizers", "actor_optimizer", "critic_optimizer")
 """What is saved beside policy and environment."""
 
@@ -73,6 +75,7 @@ class FirstOrderAlgorithm:
                 config.precision,
                 self.device,
                 context.threads,
+                config.center_features,
             )
             self.critic = Critic(state_size, config.critic_hidden).to(self.device)
         self.actor = self.policy.actor
@@ -96,7 +99,7 @@ class FirstOrderAlgorithm:
         self._fixed: FixedState | None = None
         self._since_start = 0
         """Iterations since the algorithm was made or loaded."""
-        env.reset()
+        self.actor.recenter(env.reset(), 1.0)
 
     # ------------------------------------------------------------------ an iteration
 
@@ -159,6 +162,14 @@ class FirstOrderAlgorithm:
         shape = (self.env.num_envs, self.env.action_spec.size)
         return torch.randn(shape, generator=self.noise_generator, device=self.device)
 
+    def measure(self, rollout: Rollout) -> dict[str, Tensor]:
+        """Returns metrics of a rollout by name, before the policy that made it changes."""
+        std = self.actor.log_std.detach().exp()
+        metrics = {"reward": rollout.rewards.detach().mean(), "action_std": std.mean()}
+        if self.env.policy_spec.images:
+            metrics["visual_feedback"] = feedback(rollout, std)
+        return metrics
+
     def target_value(self, states: Tensor) -> Tensor:
         """Values states (..., O), not normalised, by the target critic: (...)."""
         return self.target_critic(self.horizon_normalizers[STATE](states))
@@ -174,7 +185,8 @@ class FirstOrderAlgorithm:
         )
 
     def fit_critic(self, rollout: Rollout) -> dict[str, Tensor]:
-        """Fits the critic to TD(lambda) targets and moves its target; returns metrics."""
+        """Fits the critic to TD(lambda) targets, moves its target, and lets the statistics of what
+        is seen follow; returns metrics."""
         config = self.config
         with torch.no_grad():
             next_values = self.target_value(rollout.next_states)
@@ -198,6 +210,7 @@ class FirstOrderAlgorithm:
         update_target(self.target_critic, self.critic, config.target_alpha)
         for name, seen in {**rollout.vectors, STATE: rollout.states}.items():
             self.normalizers[name].update(seen)  # type: ignore[operator]
+        self.actor.recenter(self.env.observation, _CENTER_SHARE)
         return {"critic_loss": loss, "critic_grad_norm": norm, "nonfinite_count": skipped}
 
     def _new_generator(self, stream: str) -> torch.Generator:

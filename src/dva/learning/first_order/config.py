@@ -33,6 +33,8 @@ class FirstOrderConfig:
     """Width of the layer between encoder and policy."""
     actor_hidden: tuple[int, ...] = (64, 64)
     """Widths of the policy's hidden layers."""
+    center_features: bool = False
+    """Subtract a running mean from the features that the layer between encoder and policy reads."""
     critic_hidden: tuple[int, ...] = (64, 64)
     """Widths of the critic's hidden layers."""
     log_std_init: float = -1.0

@@ -105,6 +105,7 @@ class DVA(FirstOrderAlgorithm):
         """Runs the three blocks and the critic's; see `FirstOrderAlgorithm.train_once`."""
         with timer("rollout"):
             rollout = self.blocks("rollout", self.rollout)
+            measures = self.blocks("measures", self.measure, rollout)
         with timer("action_gradient"):
             gradient, loss, dropped = self.blocks(
                 "action_gradient", self._finite_action_gradient, rollout
@@ -114,6 +115,7 @@ class DVA(FirstOrderAlgorithm):
         with timer("critic"):
             critic = self.blocks("critic", self.fit_critic, rollout)
         return rollout, {
+            **measures,
             **critic,
             "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
             "actor_grad_norm": norm,

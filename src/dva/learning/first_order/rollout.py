@@ -12,7 +12,7 @@ from dva.envs.frames import FrameBuffer
 from dva.sim import State
 from dva.spec import STATE, Observation
 
-__all__ = ["Rollout", "collect_rollout"]
+__all__ = ["Rollout", "collect_rollout", "feedback"]
 
 
 @dataclass
@@ -105,6 +105,22 @@ def collect_rollout(
         actions=actions,
         **{name: torch.stack(values) for name, values in steps.items()},
     )
+
+
+@torch.no_grad()
+def feedback(rollout: Rollout, std: Tensor) -> Tensor:
+    """Measures how much the policy's mean action depends on what it sees.
+
+    Args:
+        rollout: actions and noise.
+        std: (A,), the exploration noise of that rollout.
+
+    Returns:
+        The standard deviation of the mean action before tanh over the rollout's h N samples, as
+        root mean square over the A entries: (). It is 0 for a policy that ignores its input.
+    """
+    means = torch.stack(rollout.actions).detach() - std * rollout.noise
+    return means.flatten(0, 1).var(0, correction=0).mean().sqrt()
 
 
 def _episode_rows(info: dict[str, Any]) -> dict[str, Tensor]:

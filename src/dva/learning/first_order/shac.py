@@ -74,6 +74,7 @@ class SHAC(FirstOrderAlgorithm):
         `FirstOrderAlgorithm.train_once`."""
         with timer("rollout"):
             rollout = self.blocks("rollout", self.collect, self._sample_action)
+            measures = self.blocks("measures", self.measure, rollout)
         with timer("policy_gradient"):
             loss, norm, skipped, dropped = self.blocks(
                 "policy_gradient", self._improve_actor, rollout
@@ -81,6 +82,7 @@ class SHAC(FirstOrderAlgorithm):
         with timer("critic"):
             critic = self.blocks("critic", self.fit_critic, rollout)
         return rollout, {
+            **measures,
             **critic,
             "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
             "actor_grad_norm": norm,
