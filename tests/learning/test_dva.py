@@ -7,7 +7,7 @@ import torch
 from point_mass import PointMass
 from small import parameter_gradient, small_dva, without_times
 
-from dva.learning.first_order.action_gradient import AdjointActionGradient
+from dva.learning.first_order.action_gradient import AdjointActionGradient, cap_environments
 
 METRICS = {
     "return", "episode_length", "actor_loss", "critic_loss", "actor_grad_norm",
@@ -220,6 +220,32 @@ def test_a_gradient_of_zero_counts_as_a_skipped_update() -> None:
     metrics = algorithm.iterate()
     assert (metrics["skipped_updates"], metrics["updates"]) == (1, 1)
     assert metrics["nonfinite_count"] == 0 and metrics["actor_grad_norm"] == 0.0
+
+
+def test_a_cap_shortens_environments_that_are_longer_than_so_many_medians() -> None:
+    lengths = torch.tensor([1.0, 0.0, 3.0, 2.0, 50.0, 1.0])  # the second was left out
+    directions = torch.randn(5, 6, 2, generator=torch.Generator().manual_seed(0))
+    directions /= directions.square().sum((0, 2), keepdim=True).sqrt()
+    gradient = directions * lengths[:, None]
+    capped = cap_environments(gradient, 1.25)  # the median of the others is 2
+    expected = torch.tensor([1.0, 0.0, 2.5, 2.0, 2.5, 1.0])
+    torch.testing.assert_close(capped.square().sum((0, 2)).sqrt(), expected)
+    torch.testing.assert_close(capped, directions * expected[:, None])
+    assert not cap_environments(torch.zeros(5, 6, 2), 2.0).any()
+
+
+def test_the_cap_is_used_where_it_is_asked_for() -> None:
+    class Uneven(Constant):
+        def __call__(self, *arguments: Any) -> Any:
+            gradient = torch.ones(5, 6, 2)
+            gradient[:, 0] = 100.0
+            return gradient, torch.zeros(6)
+
+    for cap, norms in ((None, [100.0, 1.0]), (3.0, [3.0, 1.0])):
+        algorithm = small_dva(action_gradient_cap=cap)
+        algorithm.action_gradient = Uneven(0.0)
+        expected = math.sqrt(10 * (norms[0] ** 2 + 5 * norms[1] ** 2))
+        assert algorithm.iterate()["action_gradient_norm"] == pytest.approx(expected)
 
 
 def test_an_action_gradient_that_needs_no_graph_gets_none() -> None:

@@ -14,6 +14,7 @@ from dva.learning.first_order.rollout import Rollout
 __all__ = [
     "ActionGradient",
     "AdjointActionGradient",
+    "cap_environments",
     "drop_nonfinite",
     "find_action_gradient",
     "register_action_gradient",
@@ -136,3 +137,19 @@ def drop_nonfinite(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """
     dropped = ~torch.isfinite(gradient).all(-1).all(0)
     return torch.where(dropped[None, :, None], 0.0, gradient), dropped
+
+
+def cap_environments(gradient: Tensor, medians: float) -> Tensor:
+    """Shortens the gradients of environments that are much longer than the others'.
+
+    Contacts give them heavy tails: a few environments would decide the whole update.
+
+    Args:
+        gradient: (h, N, A); environments that are all zero were left out and do not count.
+        medians: the longest norm of an environment's gradient (h, A) that stays as it is, in
+            medians of the norms of all N.
+    """
+    norms = gradient.square().sum((0, 2)).sqrt()
+    counted = torch.where(norms > 0.0, norms, torch.nan)
+    longest = medians * counted.nanquantile(0.5)
+    return gradient * torch.where(norms > longest, longest / norms, 1.0)[None, :, None]

@@ -13,6 +13,7 @@ Source: You, Liu, Abraham, "Accelerating Visual-Policy Learning through Parallel
 Simulation", arXiv 2505.10646, algorithm 1 and Theorem 1.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,6 +26,7 @@ from dva.envs import Environment
 from dva.learning.algorithm import AlgorithmEntry, Preset, TrainingContext
 from dva.learning.first_order.action_gradient import (
     ActionGradient,
+    cap_environments,
     drop_nonfinite,
     find_action_gradient,
 )
@@ -51,6 +53,9 @@ class DvaConfig(FirstOrderConfig):
     action_gradient: str = "adjoint"
     """Estimator of dL/da: adjoint, through a differentiable simulator; MODULE:NAME for one of your
     own."""
+    action_gradient_cap: float | None = None
+    """Longest dL/da of one environment, in medians over all of them; longer ones are shortened.
+    None: any length."""
     micro_batch: int | None = None
     """Images in one piece of the regression: sets its peak memory only. None: as many as fit
     --memory-budget."""
@@ -60,7 +65,9 @@ class DvaConfig(FirstOrderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        micro_batch, budget = self.micro_batch, self.memory_budget
+        cap, micro_batch, budget = self.action_gradient_cap, self.micro_batch, self.memory_budget
+        valid = cap is None or 0.0 < cap < math.inf
+        require("action_gradient_cap", cap, valid, "above 0, or None")
         valid = micro_batch is None or micro_batch >= 1
         require("micro_batch", micro_batch, valid, "1 or more, or None")
         require("memory_budget", budget, budget is None or budget > 0.0, "above 0, or None")
@@ -182,8 +189,8 @@ class DVA(FirstOrderAlgorithm):
         return -(-samples // pieces)
 
     def _finite_action_gradient(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
-        """Block 2, without environments whose gradient is not finite; and the loss (N,), and which
-        those are, bool (N,)."""
+        """Block 2, capped and without environments whose gradient is not finite; and the loss
+        (N,), and which those are, bool (N,)."""
         gradient, loss = self.action_gradient(
             rollout, self.env, self.target_value, self.config.discount
         )
@@ -191,6 +198,8 @@ class DVA(FirstOrderAlgorithm):
         self._check_estimate("dL/da", gradient, (*rows, self.env.action_spec.size))
         self._check_estimate("the loss", loss, rows[1:])
         gradient, dropped = drop_nonfinite(gradient)
+        if self.config.action_gradient_cap is not None:
+            gradient = cap_environments(gradient, self.config.action_gradient_cap)
         return gradient, loss, dropped
 
     def _check_estimate(self, what: str, value: object, shape: tuple[int, ...]) -> None:
