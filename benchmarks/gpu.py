@@ -205,11 +205,11 @@ class Measurement:
         ended, note = self._progress(path, task)
         if not ended:
             reserve = RESERVE if self.minutes > 2 * RESERVE else 0.25 * self.minutes
-            minutes = max(0.1, min(SLICE, self.minutes_left - reserve))
+            minutes = max(0.5, min(SLICE, self.minutes_left - reserve))
             new = (*piece.command, "--run-dir", str(path))
             where = ("--resume", str(path)) if (path / "config.yaml").exists() else new
-            limit = ("--minutes", f"{minutes:.2f}")
-            code, seconds, _ = self._process(piece.name, ("-m", "dva", "train", *where, *limit))
+            # Stopped by a signal: --minutes would plan the whole training for this slice.
+            code, seconds, _ = self._process(piece.name, ("-m", "dva", "train", *where), minutes)
             if code not in (0, None):
                 self._judge(piece, code, seconds)
                 return
@@ -237,8 +237,11 @@ class Measurement:
         )
         return ended, f"best return {best:.0f} in {minutes:.1f} min"
 
-    def _process(self, name: str, command: Sequence[str]) -> tuple[int | None, float, list[str]]:
-        """Runs Python; returns exit status (None: out of time), seconds and lines of output."""
+    def _process(
+        self, name: str, command: Sequence[str], minutes: float | None = None
+    ) -> tuple[int | None, float, list[str]]:
+        """Runs Python for at most so many minutes (None: what this call has left); returns exit
+        status (None: out of time), seconds and lines of output."""
         log = self.folder / "logs" / f"{name}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
         paths = [str(ROOT / "src"), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")]
@@ -250,7 +253,8 @@ class Measurement:
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
             try:
-                code = process.wait(timeout=max(30.0, 60 * self.minutes_left))
+                limit = max(0.5, self.minutes_left) if minutes is None else minutes
+                code = process.wait(timeout=60 * limit)
             except subprocess.TimeoutExpired:
                 code = None
             finally:

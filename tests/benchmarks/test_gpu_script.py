@@ -62,7 +62,9 @@ def test_a_training_goes_on_until_it_has_reached_its_end(
     ends = iter([(False, "no iteration yet"), (False, "half"), (False, "half"), (True, "all")])
     monkeypatch.setattr(measurement, "_progress", lambda path, task: next(ends))
 
-    def process(name: str, command: tuple[str, ...]) -> tuple[int, float, list[str]]:
+    def process(
+        name: str, command: tuple[str, ...], minutes: float | None = None
+    ) -> tuple[int, float, list[str]]:
         commands.append(command)
         folder = tmp_path / "gpu" / "runs" / piece.name
         folder.mkdir(parents=True, exist_ok=True)
