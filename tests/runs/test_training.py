@@ -183,7 +183,7 @@ def test_a_second_signal_ends_it_at_once(tiny):
         runs.train(tiny(), report)
 
 
-def test_minutes_stop_by_time_and_leave_the_schedule(tiny):
+def test_minutes_that_are_over_before_a_plan_leave_the_schedule(tiny):
     outcome = runs.train(tiny(minutes=1e-6, env_steps=1000 * STEPS))
     assert outcome.reason == "minutes"
     assert len(outcome.run.metrics()) == 1

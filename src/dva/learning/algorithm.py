@@ -94,12 +94,13 @@ class Algorithm(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class TrainingContext:
-    """What an algorithm is told beside its own configuration."""
+    """What an algorithm is told beside its own configuration. Only the run changes it."""
 
     env_steps: int
-    """Planned environment steps: schedules reach their end there. Training may stop earlier."""
+    """Planned environment steps: schedules reach their end there. Training may stop earlier. A run
+    that is limited by time lowers them once, between two iterations: read them when needed."""
     seed: int = 0
     """Seed of the run; `stream_seed` derives one for each purpose from it."""
     threads: int | None = None

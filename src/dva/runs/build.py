@@ -23,6 +23,7 @@ __all__ = [
     "build_env",
     "memory_errors",
     "threads_of",
+    "training_context",
 ]
 
 
@@ -47,7 +48,8 @@ def build(config: TrainConfig) -> Iterator[Built]:
     with threads_of(config) as threads:
         env = build_env(config, threads=threads, training=True)
         try:
-            yield Built(env, build_algorithm(config, env, threads), threads)
+            context = training_context(config, threads)
+            yield Built(env, build_algorithm(config, env, context), threads)
         finally:
             env.close()
 
@@ -111,17 +113,22 @@ def build_env(
         )
 
 
-def build_algorithm(config: TrainConfig, env: VectorEnv, threads: int | None = None) -> Algorithm:
-    """Builds the algorithm of a configuration for its environments.
+def training_context(config: TrainConfig, threads: int | None) -> TrainingContext:
+    """Returns what a configuration tells its algorithm.
 
     Args:
         threads: CPU threads for work side by side; None leaves parallelism to torch.
+    """
+    run = config.run
+    return TrainingContext(run.env_steps, run.seed, threads, run.cuda_graphs)
+
+
+def build_algorithm(config: TrainConfig, env: VectorEnv, context: TrainingContext) -> Algorithm:
+    """Builds the algorithm of a configuration for its environments.
 
     Raises:
         UsageError: the two do not fit.
     """
-    run = config.run
-    context = TrainingContext(run.env_steps, run.seed, threads, run.cuda_graphs)
     with usage_errors():
         return learning.get(config.algo).make(env, config.algorithm, context)
 

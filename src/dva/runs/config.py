@@ -57,7 +57,10 @@ class RunConfig:
     """On a GPU replay the parts of an iteration as CUDA graphs, on a CPU the kernels of a control
     step in one call. Off to look for faults."""
     minutes: float | None = None
-    """Stop after this wall time, set-up included; the learning-rate schedule keeps its plan."""
+    """Plan as many steps as fit into this wall time, set-up included, but no more than env-steps:
+    learning rates reach their final value just before. Measured and set once, after some twenty
+    iterations; the evaluation at the end comes on top. A run that has such a plan keeps it when it
+    is resumed, and only stops after this time."""
     stop_at: int | None = None
     """Stop after this many environment steps; the learning-rate schedule keeps its plan."""
     checkpoint_interval: int | None = None

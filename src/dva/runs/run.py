@@ -13,8 +13,10 @@ import yaml
 
 from dva.compute.errors import FileError, UsageError, explain_file_errors, one_line
 from dva.runs.config import FORMAT, TrainConfig, config_from_dict, config_to_dict
+from dva.runs.fields import read_dataclass, to_plain
 from dva.runs.files import is_temporary, write_atomically
 from dva.runs.metrics import read_metrics
+from dva.runs.pace import PacedPlan
 
 __all__ = ["Run"]
 
@@ -31,11 +33,19 @@ class Run:
     Attributes:
         path: the folder.
         config: the run's configuration.
+        paced: how its `env_steps` were planned by the run's pace; None where they were not.
     """
 
-    def __init__(self, path: Path, config: TrainConfig, sessions: list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: TrainConfig,
+        sessions: list[dict[str, Any]],
+        paced: PacedPlan | None = None,
+    ) -> None:
         self.path = path
         self.config = config
+        self.paced = paced
         self._sessions = sessions
 
     @classmethod
@@ -135,6 +145,7 @@ class Run:
         stored = {
             "format": FORMAT,
             "config": config_to_dict(self.config),
+            "paced": to_plain(self.paced),
             "sessions": self._sessions,
         }
         text = HEADER + yaml.safe_dump(stored, sort_keys=False)
@@ -205,7 +216,7 @@ class Run:
         return read_metrics(self.metrics_path)
 
 
-def _read_stored(stored: Any) -> tuple[TrainConfig, list[dict[str, Any]]]:
+def _read_stored(stored: Any) -> tuple[TrainConfig, list[dict[str, Any]], PacedPlan | None]:
     """Reads what `write_config` wrote."""
     found = stored.get("format", 1) if isinstance(stored, dict) else None
     if found != FORMAT:
@@ -216,7 +227,9 @@ def _read_stored(stored: Any) -> tuple[TrainConfig, list[dict[str, Any]]]:
     sessions = stored.get("sessions")
     if not isinstance(sessions, list) or not all(isinstance(x, dict) for x in sessions):
         raise UsageError(f"its sessions are {sessions!r}; they must be a list of mappings.")
-    return config_from_dict(stored.get("config") or {}), sessions
+    paced = stored.get("paced")
+    plan = None if paced is None else read_dataclass("paced", PacedPlan, paced)
+    return config_from_dict(stored.get("config") or {}), sessions, plan
 
 
 def _describe_missing(path: Path) -> str:

@@ -1,5 +1,6 @@
 """One process' share of a run: iterations with metrics, checkpoints, videos, and a clean stop."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import torch
 
 from dva.compute.errors import UsageError
 from dva.envs import VectorEnv
-from dva.learning import Algorithm
+from dva.learning import Algorithm, TrainingContext
 from dva.runs.build import build_env
 from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint
 from dva.runs.curve import draw_curve
@@ -31,6 +32,7 @@ from dva.runs.learner import (
 from dva.runs.machine import describe_machine
 from dva.runs.metrics import MetricsWriter, peak_memory_mb, require_iteration, truncate_metrics
 from dva.runs.nan_guard import dump_nonfinite
+from dva.runs.pace import PacedPlan, Planner
 from dva.runs.policy import POLICY
 from dva.runs.run import Run
 from dva.sim import State
@@ -49,10 +51,11 @@ class Session:
         run: where everything is written.
         env: the training environments.
         algorithm: trains in them.
-        threads: CPU threads of both.
+        context: what the algorithm was told, with the CPU threads of both.
         started: `time.perf_counter()` when the session began, set-up included.
         say: takes a line worth keeping on the screen.
-        show: takes a row of the metrics and the estimated seconds to the end, None if not known.
+        show: takes a row of the metrics, the environment steps after which training stops, and the
+            estimated seconds to the end, None if not known.
     """
 
     def __init__(
@@ -60,18 +63,19 @@ class Session:
         run: Run,
         env: VectorEnv,
         algorithm: Algorithm,
-        threads: int | None,
+        context: TrainingContext,
         started: float,
         say: Callable[[str], None],
-        show: Callable[[dict[str, Any], float | None], None],
+        show: Callable[[dict[str, Any], int, float | None], None],
     ) -> None:
-        self.run, self.env, self.algorithm, self.threads = run, env, algorithm, threads
+        self.run, self.env, self.algorithm, self.context = run, env, algorithm, context
+        self.threads = context.threads
         self.config = run.config
         self.started = started
         self.interrupt = Interrupt()
         self.say = self.interrupt.guarded(say)
 
-        def show_row(shown: tuple[dict[str, Any], float | None]) -> None:
+        def show_row(shown: tuple[dict[str, Any], int, float | None]) -> None:
             show(*shown)
 
         self.show = self.interrupt.guarded(show_row)
@@ -82,6 +86,10 @@ class Session:
         self.videos = VideoClock(self.config.run.video_interval)
         self.best_return: float | None = None
         self.nonfinite: dict[str, torch.Tensor] | None = None
+        self.planner: Planner | None = None
+        """Plans the run's steps; None where there is no limit to fit, or it was done already."""
+        if self.config.run.minutes is not None and run.paced is None:
+            self.planner = Planner(60 * self.config.run.minutes)
         self.device = env.device
         if self.config.run.nan_guard:
             env.on_nonfinite = self._keep_nonfinite
@@ -155,12 +163,13 @@ class Session:
         )
 
     def _iterate(self, writer: MetricsWriter) -> str:
-        config, algorithm = self.config.run, self.algorithm
+        algorithm = self.algorithm
         row: dict[str, Any] = {}
         pace, first = 0.0, self.iteration + 1
-        reason = "finished" if config.last_step == config.env_steps else "stop_at"
-        while algorithm.env_steps < config.last_step:
+        reason = None
+        while algorithm.env_steps < self.config.run.last_step:
             before, began = algorithm.env_steps, time.perf_counter()
+            self.context.env_steps = self._planned()
             metrics = algorithm.iterate()
             seconds = time.perf_counter() - began
             require_iteration(self.config.algo, metrics, algorithm.env_steps, before)
@@ -179,15 +188,16 @@ class Session:
                     "peak_memory_mb": peak_memory_mb(self.device),
                 }
             )
-            self.show((row, None if early else self._seconds_left(pace)))
+            self._plan_by_pace(row, steps, time.perf_counter() - began)
+            last_step = self.config.run.last_step
+            self.show((row, last_step, None if early else self._seconds_left(pace)))
             self._dump_nonfinite()
             self.watch.look(row, steps)
             if self.watch.warning:
                 self.say(self.watch.warning)
             # After the last iteration training is done, whatever else happened meanwhile.
-            left = algorithm.env_steps < config.last_step
-            if left and (early_reason := self._reason_to_stop()):
-                reason = early_reason
+            left = algorithm.env_steps < last_step
+            if left and (reason := self._reason_to_stop()):
                 break
             if left and self.checkpoints.due(before, algorithm.env_steps):
                 writer.flush()
@@ -197,7 +207,39 @@ class Session:
                     self._film()
         writer.flush()
         self._save(row)
-        return reason
+        planned = self.config.run.env_steps
+        return reason or ("finished" if self.config.run.last_step == planned else "stop_at")
+
+    def _planned(self) -> int:
+        """Returns the environment steps that schedules go by in the next iteration.
+
+        A plan by pace counts from where it was set, though a checkpoint may lie before.
+        """
+        paced = self.run.paced
+        if paced is not None and self.algorithm.env_steps < paced.since:
+            return paced.before
+        return self.config.run.env_steps
+
+    def _plan_by_pace(self, row: dict[str, Any], steps: int, seconds: float) -> None:
+        """Measures an iteration; lowers the planned steps once to what fits into the minutes."""
+        run, done = self.config.run, self.algorithm.env_steps
+        if self.planner is None or run.minutes is None:
+            return
+        if row.get("updates") != 0:  # an algorithm may collect first, faster than it learns
+            self.planner.measure(steps, seconds)
+        planned = self.planner.plan(done, self._session_seconds())
+        if planned is None:
+            return
+        self.planner = None
+        if planned >= run.env_steps:
+            return
+        self.run.paced = PacedPlan(planned, done, run.env_steps, run.minutes)
+        self.config = dataclasses.replace(
+            self.config, run=dataclasses.replace(run, env_steps=planned)
+        )
+        self.run.config = self.config
+        self.run.write_config()
+        self.say(f"Planned {planned:,} steps to fit {run.minutes:g} min")
 
     def _reason_to_stop(self) -> str | None:
         minutes = self.config.run.minutes

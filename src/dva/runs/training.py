@@ -10,7 +10,13 @@ import torch
 from dva import learning
 from dva.compute.errors import UsageError
 from dva.compute.random_streams import stream_seed
-from dva.runs.build import build_algorithm, build_env, memory_errors, threads_of
+from dva.runs.build import (
+    build_algorithm,
+    build_env,
+    memory_errors,
+    threads_of,
+    training_context,
+)
 from dva.runs.config import TrainConfig
 from dva.runs.learner import require_savable
 from dva.runs.resume import continued_config, require_continuable
@@ -48,7 +54,8 @@ class Outcome:
 
     run: Run
     reason: str
-    """finished, minutes, stop_at, interrupted or hopeless (no update was ever made)."""
+    """finished, minutes (they were over before the planned end), stop_at, interrupted or hopeless
+    (no update was ever made)."""
     signal: int | None = None
     """The signal that interrupted it; None for every other reason, even if a signal came."""
     evaluation: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
@@ -75,7 +82,8 @@ def train(
     Args:
         config: a new run; for `resume`, the run's configuration with other `env_steps`, `minutes`
             or `stop_at`, or None to train to the planned end: the limits of the last session,
-            `minutes` and `stop_at`, do not carry on.
+            `minutes` and `stop_at`, do not carry on, but what was planned by `minutes` does,
+            unless `env_steps` differ.
         report: called with an `Update` after every iteration and with messages.
         resume: a run to continue from its latest checkpoint.
 
@@ -89,20 +97,22 @@ def train(
             raise UsageError("Give a configuration, or a run to resume.")
         config = continued_config(resume.config)
     config.validate()
-    planned = 0
+    planned, paced = 0, None
     if resume is None:
         Run.require_free(config.run.run_dir)
     else:
         # What the folder says counts: the caller may have changed `resume.config` itself.
-        stored = Run.open(resume.path).config
-        require_continuable(stored, config)
-        planned = stored.run.env_steps
+        stored = Run.open(resume.path)
+        require_continuable(stored.config, config)
+        planned = stored.config.run.env_steps
+        if config.run.env_steps == planned:
+            paced = stored.paced
 
     def say(text: str) -> None:
         report(Update(message=text))
 
-    def show(row: dict[str, Any], seconds_left: float | None) -> None:
-        report(Update(None, row, config.run.last_step, seconds_left))
+    def show(row: dict[str, Any], last_step: int, seconds_left: float | None) -> None:
+        report(Update(None, row, last_step, seconds_left))
 
     torch.manual_seed(stream_seed(config.run.seed, "torch"))
     with memory_errors(config), threads_of(config) as threads:
@@ -110,12 +120,13 @@ def train(
         say("Building the environment (the first time compiles kernels)")
         env = build_env(config, threads=threads, training=True)
         try:
-            algorithm = build_algorithm(config, env, threads)
+            context = training_context(config, threads)
+            algorithm = build_algorithm(config, env, context)
             require_savable(algorithm, learning.get(config.algo), env.device)
             run = Run.create(config) if resume is None else resume
             with run.locked():
-                run.config = config
-                session = Session(run, env, algorithm, threads, started, say, show)
+                run.config, run.paced = config, paced
+                session = Session(run, env, algorithm, context, started, say, show)
                 if resume is not None:
                     session.restore(planned)
                 reason = session.train()
