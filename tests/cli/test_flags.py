@@ -110,3 +110,11 @@ def test_plain_progress_is_sparse_and_in_order():
     assert lines[2].startswith("env-steps 18,432 / 18,432")
     assert lines[3:] == ["Video: a/[b].mp4"]
     assert "\x1b" not in stream.getvalue()
+
+
+def test_the_header_says_how_long_training_may_take():
+    for minutes, end in ((None, "1,000 steps)"), (5, "1,000 steps or 5 min)")):
+        stream = io.StringIO()
+        with Progress(runs.default_config("cartpole", env_steps=1000, minutes=minutes), stream):
+            pass
+        assert f"{end}. Ctrl-C" in stream.getvalue()

@@ -74,11 +74,14 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         config = self.config
+        end = counted(config.run.last_step, "step")
+        if config.run.minutes is not None:
+            end += f" or {config.run.minutes:g} min"
         self._print(
             f"Training {config.env.task} from {', '.join(config.env.observe)} with {config.algo} "
             f"(preset {config.preset}, seed {config.run.seed}, "
             f"{counted(config.env.num_envs, 'environment')}, "
-            f"{counted(config.run.last_step, 'step')}). Ctrl-C stops and saves."
+            f"{end}). Ctrl-C stops and saves."
         )
         if self.live is not None:
             self.live.start()
