@@ -12,7 +12,8 @@ from dva.learning.first_order.action_gradient import AdjointActionGradient, cap_
 METRICS = {
     "return", "episode_length", "actor_loss", "critic_loss", "actor_grad_norm",
     "critic_grad_norm", "action_gradient_norm", "learning_rate", "nonfinite_count", "updates",
-    "skipped_updates", "reward", "action_std", "visual_feedback", "seconds_rollout", "seconds_rendering", "seconds_simulation",
+    "skipped_updates", "reward", "action_std", "visual_feedback", "seconds_rollout",
+    "seconds_rendering", "seconds_simulation",
     "seconds_action_gradient", "seconds_regression", "seconds_critic",
 }  # fmt: skip
 

@@ -18,7 +18,8 @@ from dva.runs.metrics import is_timing
 NAMES = set(
     "iteration env_steps wall_time return episode_length actor_loss critic_loss actor_grad_norm "
     "critic_grad_norm action_gradient_norm learning_rate steps_per_second nonfinite_count "
-    "updates skipped_updates reward action_std visual_feedback peak_memory_mb seconds_rollout seconds_rendering seconds_simulation "
+    "updates skipped_updates reward action_std visual_feedback peak_memory_mb "
+    "seconds_rollout seconds_rendering seconds_simulation "
     "seconds_action_gradient seconds_regression seconds_critic".split()
 )
 

@@ -26,7 +26,7 @@ class ImageTrunk(nn.Module):
         size: number of features.
         compute_dtype: arithmetic of the encoder and the linear layer (`resolve_precision`).
         centered: whether a running mean is subtracted from what the linear layer reads. Most of it
-            is the same in every image, and drowns what differs once the weights have moved a little.
+            is the same in every image, and drowns what differs once the weights have moved.
     """
 
     center: Tensor | None
