@@ -328,7 +328,7 @@ def test_noise_and_minibatches_of_neighbouring_seeds_are_apart() -> None:
     states = [
         x.get_state()
         for algorithm in (one, next_one)
-        for x in (algorithm.noise_generator, algorithm.shuffle_generator)
+        for x in algorithm.generators.values()
     ]
     for i, state in enumerate(states):
         assert not any(torch.equal(state, other) for other in states[i + 1 :])

@@ -140,9 +140,9 @@ def test_every_route_gives_its_gradient(seed: int) -> None:
         with open_route(name, "cartpole", seed, "cpu", 2, **size) as route:
             algorithm = route.algorithm
             start = Start(algorithm, seed=0)
-            drawn = algorithm.noise_generator.get_state()
+            drawn = algorithm.generators["noise"].get_state()
             start.noise = torch.stack([algorithm.draw_noise() for _ in range(8)])
-            algorithm.noise_generator.set_state(drawn)
+            algorithm.generators["noise"].set_state(drawn)
             if name in independent:
                 expected[name] = flat(independent[name](algorithm, start))
             route.backward(route.rollout())

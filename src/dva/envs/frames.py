@@ -94,9 +94,14 @@ class FrameBuffer:
 
         Sample i is environment i % N at step i // N.
         """
-        index = self._index.view(-1, self.entry.frame_stack)[start:stop].reshape(-1)
+        index = self.rows[start:stop].reshape(-1)
         frames = self.frames.flatten(0, 1).index_select(0, index)
         return frames.view(-1, *self.entry.stacked_shape)
+
+    @property
+    def rows(self) -> Tensor:
+        """(samples, k), which of `frames`, flattened over (slot, environment), a sample stacks."""
+        return self._index.view(-1, self.entry.frame_stack)
 
     def observation(self, step: int) -> Tensor:
         """Assembles the observations of one step, (N, k C, ...)."""

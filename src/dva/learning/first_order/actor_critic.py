@@ -12,7 +12,7 @@ from dva.compute.random_streams import stream_seed
 from dva.compute.recording import Blocks, CudaRecorder, FixedState, Recorder
 from dva.compute.timing import PhaseTimer
 from dva.envs import Environment
-from dva.learning.algorithm import Metrics, TrainingContext
+from dva.learning.algorithm import LargeState, Metrics, TrainingContext
 from dva.learning.episodes import EpisodeHistory
 from dva.learning.first_order.config import FirstOrderConfig
 from dva.learning.first_order.critic import fit_critic, update_target
@@ -29,8 +29,6 @@ _WARM_UP = 3
 """Iterations before blocks are recorded: they compile kernels and allocate what is kept."""
 _CENTER_SHARE = 0.1
 """Share of the way that the centres of the images' features move in an iteration."""
-_PARTS = ("critic", "target_critic", "normalizers", "actor_optimizer", "critic_optimizer")
-"""What is saved beside policy and environment."""
 
 
 class FirstOrderAlgorithm:
@@ -50,7 +48,10 @@ class FirstOrderAlgorithm:
     """
 
     image_gradient = False
-    large_state = None
+    parts: tuple[str, ...] = (
+        "critic", "target_critic", "normalizers", "actor_optimizer", "critic_optimizer", "env",
+    )  # fmt: skip
+    """Attributes that are saved beside the policy."""
 
     def __init__(
         self, env: Environment, config: FirstOrderConfig, context: TrainingContext
@@ -89,8 +90,10 @@ class FirstOrderAlgorithm:
         betas, max_norm = config.adam_betas, config.max_grad_norm
         self.actor_optimizer = ClippedAdam(self.actor.parameters(), betas, max_norm)
         self.critic_optimizer = ClippedAdam(self.critic.parameters(), betas, max_norm)
-        self.noise_generator = self._new_generator("noise")
-        self.shuffle_generator = self._new_generator("minibatches")
+        self.generators = {
+            name: self.new_generator(stream)
+            for name, stream in (("noise", "noise"), ("shuffle", "minibatches"))
+        }
         self.episodes = EpisodeHistory()
         self.blocks = Blocks()
         """Runs the blocks of `train_once`."""
@@ -100,6 +103,11 @@ class FirstOrderAlgorithm:
         self._since_start = 0
         """Iterations since the algorithm was made or loaded."""
         self.actor.recenter(env.reset(), 1.0)
+
+    @property
+    def large_state(self) -> LargeState | None:
+        """None: its state is small."""
+        return None
 
     # ------------------------------------------------------------------ an iteration
 
@@ -113,11 +121,7 @@ class FirstOrderAlgorithm:
             itself is None; times are in seconds, None where a recorded block hides them.
         """
         timer = PhaseTimer(self.device)
-        rate = self._learning_rate(self.config.actor_learning_rate)
-        self.actor_optimizer.set_learning_rate(rate)
-        self.critic_optimizer.set_learning_rate(
-            self._learning_rate(self.config.critic_learning_rate)
-        )
+        rate = self.set_learning_rates()
         if self._fixed is not None and self._fixed.left:
             self._forget_recording()
         if self._cuda_graphs and self._fixed is None and self._since_start >= _WARM_UP:
@@ -135,6 +139,15 @@ class FirstOrderAlgorithm:
             "skipped_updates", which is 1 where the actor's update was skipped or its gradient 0.
         """
         raise NotImplementedError
+
+    def set_learning_rates(self) -> float:
+        """Gives every optimizer its rate for the present iteration; returns the actor's."""
+        rate = self.learning_rate(self.config.actor_learning_rate)
+        self.actor_optimizer.set_learning_rate(rate)
+        self.critic_optimizer.set_learning_rate(
+            self.learning_rate(self.config.critic_learning_rate)
+        )
+        return rate
 
     def collect(self, sample_action: Callable[[Observation], tuple[Tensor, Tensor]]) -> Rollout:
         """Collects h steps from where the last rollout ended; freezes the normalisers for them."""
@@ -160,7 +173,7 @@ class FirstOrderAlgorithm:
     def draw_noise(self) -> Tensor:
         """Draws the noise of one step's actions, standard normal (N, A)."""
         shape = (self.env.num_envs, self.env.action_spec.size)
-        return torch.randn(shape, generator=self.noise_generator, device=self.device)
+        return torch.randn(shape, generator=self.generators["noise"], device=self.device)
 
     def measure(self, rollout: Rollout) -> dict[str, Tensor]:
         """Returns metrics of a rollout by name, before the policy that made it changes."""
@@ -205,7 +218,7 @@ class FirstOrderAlgorithm:
             targets.flatten(),
             config.critic_iterations,
             config.critic_minibatches,
-            self.shuffle_generator,
+            self.generators["shuffle"],
         )
         update_target(self.target_critic, self.critic, config.target_alpha)
         for name, seen in {**rollout.vectors, STATE: rollout.states}.items():
@@ -213,11 +226,12 @@ class FirstOrderAlgorithm:
         self.actor.recenter(self.env.observation, _CENTER_SHARE)
         return {"critic_loss": loss, "critic_grad_norm": norm, "nonfinite_count": skipped}
 
-    def _new_generator(self, stream: str) -> torch.Generator:
+    def new_generator(self, stream: str) -> torch.Generator:
+        """Makes a random generator on the device for a stream of its own."""
         seed = stream_seed(self.context.seed, stream)
         return torch.Generator(self.device).manual_seed(seed)
 
-    def _learning_rate(self, first: float) -> float:
+    def learning_rate(self, first: float) -> float:
         """Interpolates a learning rate for the present iteration."""
         return linear_learning_rate(
             first, self.config.final_learning_rate, self.env_steps, self.context.env_steps
@@ -274,20 +288,18 @@ class FirstOrderAlgorithm:
         self.blocks, self._fixed, self._since_start = Blocks(), None, 0
 
     def _new_recorder(self) -> Recorder:
-        generators = [self.noise_generator, self.shuffle_generator, self.env.generator]
-        return CudaRecorder(self.device, generators)
+        return CudaRecorder(self.device, [*self.generators.values(), self.env.generator])
 
     # ------------------------------------------------------------------ saving
 
     def state_dict(self) -> dict[str, Tensor]:
         """Returns all that continuing bit for bit needs: tensors with dotted names."""
         state = add_prefix("policy", self.policy.state_dict())
-        for name in (*_PARTS, "env"):
+        for name in self.parts:
             state |= add_prefix(name, getattr(self, name).state_dict())
         return {
             **state,
-            "generator.noise": self.noise_generator.get_state(),
-            "generator.shuffle": self.shuffle_generator.get_state(),
+            **{f"generator.{name}": x.get_state() for name, x in self.generators.items()},
             "episodes": self.episodes.state(),
             "iteration": torch.tensor(self.iteration),
             "env_steps": torch.tensor(self.env_steps),
@@ -297,13 +309,12 @@ class FirstOrderAlgorithm:
         """Restores what `state_dict` returned, for the same configuration."""
         self._forget_recording()  # it reads other memory
         self.policy.load_state_dict(strip_prefix("policy", state))
-        for name in (*_PARTS, "env"):
+        for name in self.parts:
             getattr(self, name).load_state_dict(strip_prefix(name, state))
         # New ones: a recording that failed may leave a generator that is waiting for its end.
-        self.noise_generator = torch.Generator(self.device)
-        self.noise_generator.set_state(state["generator.noise"].cpu())
-        self.shuffle_generator = torch.Generator(self.device)
-        self.shuffle_generator.set_state(state["generator.shuffle"].cpu())
+        for name in self.generators:
+            self.generators[name] = torch.Generator(self.device)
+            self.generators[name].set_state(state[f"generator.{name}"].cpu())
         self.episodes.load_state(state["episodes"])
         self.iteration = int(state["iteration"])
         self.env_steps = int(state["env_steps"])

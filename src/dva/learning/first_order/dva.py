@@ -4,7 +4,8 @@ One iteration is three blocks, then the critic:
 
 1. rollout: images, actor without a graph, physics with one;
 2. action gradient dL/da: through physics, reward and critic;
-3. regression: sum_i dL/da_i . da_i/dtheta, in micro-batches of images.
+3. regression: sum_i dL/da_i . da_i/dtheta, in micro-batches of images; or, with a guide, onto a
+   policy of the state, which the policy of images then imitates (`guide.py`).
 
 With states instead of images (`observe="state"`) it is the decoupled gradient of the paper's
 Appendix D: nothing but the actor's input changes.
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from dva.compute.arguments import require
+from dva.compute.random_streams import stream_seed
 from dva.compute.timing import PhaseTimer
 from dva.envs import Environment
 from dva.learning.algorithm import AlgorithmEntry, Preset, TrainingContext
@@ -31,13 +33,16 @@ from dva.learning.first_order.action_gradient import (
     find_action_gradient,
 )
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
-from dva.learning.first_order.config import FirstOrderConfig, choose_preset
-from dva.learning.first_order.regression import set_policy_gradient
+from dva.learning.first_order.config import MAX_LEARNING_RATE, FirstOrderConfig, choose_preset
+from dva.learning.first_order.guide import IMITATION_BETAS, Guide
+from dva.learning.first_order.regression import decoupled_objective, set_policy_gradient
 from dva.learning.first_order.rollout import Rollout
+from dva.learning.optimizer import ClippedAdam
 from dva.learning.registry import register
+from dva.learning.replay import RolloutReplay
 from dva.policies import ActorPolicy, normalize
 from dva.policies.actor import Weights
-from dva.spec import Observation
+from dva.spec import STATE, Observation
 
 __all__ = ["DVA", "DvaConfig"]
 
@@ -56,6 +61,16 @@ class DvaConfig(FirstOrderConfig):
     action_gradient_cap: float | None = None
     """Longest dL/da of one environment, in medians over all of them; longer ones are shortened.
     None: any length."""
+    guide: bool = False
+    """Let a policy of the state learn the action gradients, and the policy imitate it."""
+    imitation_steps: int = 4
+    """Updates of the policy in an iteration, with a guide."""
+    imitation_batch: int = 128
+    """Samples in each of them."""
+    imitation_learning_rate: float = 1e-3
+    """Their learning rate at the first step."""
+    replay_images: int = 20_000
+    """Samples of the last rollouts to imitate the guide on."""
     micro_batch: int | None = None
     """Images in one piece of the regression: sets its peak memory only. None: as many as fit
     --memory-budget."""
@@ -71,6 +86,12 @@ class DvaConfig(FirstOrderConfig):
         valid = micro_batch is None or micro_batch >= 1
         require("micro_batch", micro_batch, valid, "1 or more, or None")
         require("memory_budget", budget, budget is None or budget > 0.0, "above 0, or None")
+        for name in ("imitation_steps", "imitation_batch", "replay_images"):
+            value = getattr(self, name)
+            require(name, value, 1 <= value <= 100_000_000, "between 1 and 100,000,000")
+        rate = self.imitation_learning_rate
+        valid = 0.0 < rate <= MAX_LEARNING_RATE
+        require("imitation_learning_rate", rate, valid, "above 0 and at most 1")
 
 
 class DVA(FirstOrderAlgorithm):
@@ -107,6 +128,24 @@ class DVA(FirstOrderAlgorithm):
         self._cuda_graphs = self._cuda_graphs and self.action_gradient.recordable
         self.micro_batch = self._choose_micro_batch()
         """Samples in one pass of the regression, at most."""
+        self.guide = self._make_guide() if config.guide else None
+        """The policy of the state that learns in the policy's stead."""
+        if self.guide is not None:
+            self.parts = (*self.parts, "guide")
+
+    @property
+    def large_state(self) -> RolloutReplay | None:
+        """The guide's replay, if there is one."""
+        return self.guide.replay if self.guide is not None else None
+
+    def set_learning_rates(self) -> float:
+        """Gives every optimizer its rate; with a guide the actor's is the guide's."""
+        rate = super().set_learning_rates()
+        if self.guide is not None:
+            self.guide.optimizer.set_learning_rate(rate)
+            imitation = self.learning_rate(self.config.imitation_learning_rate)
+            self.actor_optimizer.set_learning_rate(imitation)
+        return rate
 
     def train_once(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
         """Runs the three blocks and the critic's; see `FirstOrderAlgorithm.train_once`."""
@@ -119,11 +158,17 @@ class DVA(FirstOrderAlgorithm):
             )
         with timer("regression"):
             norm, skipped = self.blocks("regression", self._improve_actor, rollout, gradient)
+        imitation: dict[str, Tensor] = {}
+        if self.guide is not None:
+            with timer("imitation"):
+                imitation = self.blocks("imitation", self._imitate)
+            skipped = torch.maximum(skipped, imitation.pop("skipped"))
         with timer("critic"):
             critic = self.blocks("critic", self.fit_critic, rollout)
         return rollout, {
             **measures,
             **critic,
+            **imitation,
             "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
             "actor_grad_norm": norm,
             "action_gradient_norm": gradient.norm(),
@@ -168,8 +213,8 @@ class DVA(FirstOrderAlgorithm):
         set_policy_gradient(
             self.actor,
             inputs,
-            rollout.noise.flatten(0, 1),
-            action_gradient.flatten(0, 1),
+            decoupled_objective(rollout.noise, action_gradient),
+            self.env.num_envs * self.config.horizon,
             self.micro_batch,
             self.threads or 1,
         )
@@ -211,9 +256,43 @@ class DVA(FirstOrderAlgorithm):
             )
 
     def _improve_actor(self, rollout: Rollout, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Block 3 and the actor's update."""
+        """Block 3 and the update of the actor, or of its guide."""
+        if self.guide is not None:
+            return self.guide.learn(rollout, gradient, self.horizon_normalizers[STATE])
         self.policy_gradient(rollout, gradient)
         return self.actor_optimizer.step()
+
+    def _imitate(self) -> dict[str, Tensor]:
+        """Lets the actor imitate its guide; returns metrics, and whether all updates were skipped."""
+        assert self.guide is not None
+        config = self.config
+        error, skips = self.guide.teach(
+            config.imitation_steps,
+            config.imitation_batch,
+            self.generators["replay"],
+            lambda seen: normalize(seen, self.horizon_normalizers),
+            self.micro_batch,
+            self.threads or 1,
+        )
+        all_skipped = (skips >= config.imitation_steps).float()
+        return {"imitation_error": error, "skipped": all_skipped}
+
+    def _make_guide(self) -> Guide:
+        if not self.env.policy_spec.images:
+            raise ValueError(
+                f"A guide teaches policies of images, and this one sees {list(self.env.policy_spec)}"
+                ". Set guide=False (--no-guide)."
+            )
+        self.generators["replay"] = self.new_generator("replay")
+        self.actor_optimizer = ClippedAdam(
+            self.actor.parameters(), IMITATION_BETAS, self.config.max_grad_norm
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(self.context.seed, "guide"))
+            return Guide(
+                self.env, self.config, self.actor, self.actor_optimizer,
+                self.config.replay_images, self.device,
+            )  # fmt: skip
 
     def _sample_action(self, weights: Weights, observation: Observation) -> tuple[Tensor, Tensor]:
         """Draws actions before tanh (N, A), leaves of the physics graph, and their noise."""

@@ -9,36 +9,56 @@ from torch import Tensor
 from dva.compute.threads import run_side_by_side
 from dva.policies import Actor
 
-__all__ = ["set_policy_gradient"]
+__all__ = ["Objective", "decoupled_objective", "set_policy_gradient"]
+
+Objective = Callable[[Tensor, Tensor, int, int], Tensor]
+"""Maps the actor's mean (B, A) and log standard deviation (A,) for samples start..stop to a sum over
+them, ()."""
+
+
+def decoupled_objective(noise: Tensor, action_gradient: Tensor) -> Objective:
+    """Returns sum_i dL/da_i . a_i, whose gradient is the decoupled policy gradient.
+
+    The actions a_i = mean(o_i) + std * noise_i are computed again, now with a graph. By Theorem 1
+    the gradient is, for any step size beta and up to a constant factor, also that of the regression
+    onto improved actions a - beta dL/da.
+
+    Args:
+        noise: (h, N, A), the noise of the actions.
+        action_gradient: (h, N, A), dL/da without graph.
+
+    Source: D.Va, equations (4), (8) and Theorem 1.
+    """
+    noise, action_gradient = noise.flatten(0, 1), action_gradient.flatten(0, 1)
+
+    def objective(mean: Tensor, log_std: Tensor, start: int, stop: int) -> Tensor:
+        action = mean + log_std.exp() * noise[start:stop]
+        return (action * action_gradient[start:stop]).sum()
+
+    return objective
 
 
 def set_policy_gradient(
     actor: Actor,
     inputs: Callable[[int, int], Mapping[str, Tensor]],
-    noise: Tensor,
-    action_gradient: Tensor,
+    objective: Objective,
+    samples: int,
     micro_batch: int,
     threads: int = 1,
 ) -> None:
-    """Sets the actor's gradients to sum_i dL/da_i . da_i/dtheta.
+    """Sets the actor's gradients to those of an objective that is a sum over samples.
 
-    The actions a_i = mean(o_i) + std * noise_i are computed again, now with a graph. By Theorem 1
-    the sum is the decoupled policy gradient. For any step size beta it is also, up to a constant
-    factor, the gradient of the regression onto improved actions a - beta dL/da. Memory grows with
-    the micro-batch, on which the gradient depends only by round-off; it does not depend on the
-    number of threads.
+    Memory grows with the micro-batch, on which the gradient depends only by round-off; it does not
+    depend on the number of threads.
 
     Args:
         actor: the policy.
         inputs: maps (start, stop) to what the actor saw in those samples, by name.
-        noise: (M, A), the noise of the actions.
-        action_gradient: (M, A), dL/da without graph.
+        objective: what is differentiated.
+        samples: M.
         micro_batch: samples in one forward and backward pass.
         threads: number of passes that run at the same time.
-
-    Source: D.Va, equations (4), (8) and Theorem 1.
     """
-    samples = noise.shape[0]
     # The weights are cast once, not in every pass, and the cast ones are differentiated: a trunk
     # has millions.
     with torch.no_grad():
@@ -63,10 +83,10 @@ def set_policy_gradient(
 
     def run(start: int) -> None:
         stop = min(start + micro_batch, samples)
-        mean, log_std = actor(inputs(start, stop), weights)
-        action = mean + log_std.exp() * noise[start:stop]
-        objective = (action * action_gradient[start:stop]).sum()
-        gradients[start] = torch.autograd.grad(objective, sources)
+        part = objective(*actor(inputs(start, stop), weights), start, stop)
+        gradients[start] = torch.autograd.grad(
+            part, sources, allow_unused=True, materialize_grads=True
+        )
 
     starts = range(0, samples, micro_batch)
     for first in range(0, len(starts), threads):

@@ -1,0 +1,164 @@
+"""A guide: a policy of the state that learns the action gradients, for one of images to imitate.
+
+What an action gradient says depends on the state, and a small network of the state learns it at
+once. A policy of images would have to learn at the same time what to look at, from a target that is
+as noisy as the exploration. So with a guide the regression has two parts. Improved actions are
+regressed onto the guide, as D.Va does from states; and the policy imitates the guide's actions,
+which are free of noise and defined for every state, so that images of many past rollouts teach it.
+
+The policy alone acts: the guide learns in the states that the policy reaches, from actions that the
+policy chose, and is not needed after training.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from dva.envs import Environment
+from dva.learning.first_order.config import FirstOrderConfig
+from dva.learning.first_order.regression import decoupled_objective, set_policy_gradient
+from dva.learning.first_order.rollout import Rollout
+from dva.learning.optimizer import ClippedAdam
+from dva.learning.replay import RolloutReplay
+from dva.learning.state import add_prefix, strip_prefix
+from dva.policies import Actor
+from dva.spec import STATE
+
+__all__ = ["IMITATION_BETAS", "Guide"]
+
+IMITATION_BETAS = (0.9, 0.999)
+"""Adam's decay rates for the imitation: its gradients are of mixed samples, and alike."""
+
+
+class Guide:
+    """Learns from action gradients, and teaches.
+
+    Args:
+        env: N environments; what their policy sees is not the state alone.
+        config: hyperparameters; the guide's network is as the policy's behind its images.
+        actor: the policy that is taught.
+        actor_optimizer: its optimizer.
+        replay_images: number of samples that the replay holds, rounded to whole rollouts.
+        device: where it trains.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        config: FirstOrderConfig,
+        actor: Actor,
+        actor_optimizer: ClippedAdam,
+        replay_images: int,
+        device: torch.device,
+    ) -> None:
+        spec = env.observation_spec.select((STATE,))
+        self.actor = Actor(spec, env.action_spec.size, 1, config.actor_hidden, config.log_std_init)
+        self.actor.to(device)
+        self.optimizer = ClippedAdam(
+            self.actor.parameters(), config.adam_betas, config.max_grad_norm
+        )
+        self._pupil, self._pupil_optimizer = actor, actor_optimizer
+        samples = env.num_envs * config.horizon
+        self.replay = RolloutReplay(
+            env.policy_spec, spec[STATE].channels, env.num_envs, config.horizon,
+            max(1, replay_images // samples), device,
+        )  # fmt: skip
+
+    def learn(
+        self, rollout: Rollout, action_gradient: Tensor, normalize: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Regresses improved actions onto the guide, and hands its exploration to the policy.
+
+        Args:
+            rollout: gives states and noise; it is added to the replay.
+            action_gradient: dL/da (h, N, A).
+            normalize: normalises states.
+
+        Returns:
+            The norm of the guide's gradient, and 1.0 if the update was skipped, else 0.0.
+        """
+        self.replay.add(rollout.frames, rollout.vectors, rollout.states)
+        states = normalize(rollout.states).flatten(0, 1)
+        set_policy_gradient(
+            self.actor,
+            lambda start, stop: {STATE: states[start:stop]},
+            decoupled_objective(rollout.noise, action_gradient),
+            len(states),
+            len(states),
+        )
+        found = self.optimizer.step()
+        with torch.no_grad():
+            self._pupil.log_std.copy_(self.actor.log_std)
+        return found
+
+    def teach(
+        self,
+        steps: int,
+        batch: int,
+        generator: torch.Generator,
+        normalize: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+        micro_batch: int,
+        threads: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Lets the policy imitate the guide: squared error of the actions, after tanh.
+
+        Every second batch is of the newest rollout, the others are of all that are kept.
+
+        Args:
+            steps: updates of the policy.
+            batch: samples in each.
+            generator: draws them.
+            normalize: normalises vectors by name.
+            micro_batch, threads: as for `set_policy_gradient`.
+
+        Returns:
+            The squared error as a share of the variance of the guide's actions, mean over steps;
+            and the number of updates that were skipped.
+        """
+        errors, skips = [], []
+        for step in range(steps):
+            seen, states = self.replay.sample(batch, generator, newest=step % 2 == 0)
+            inputs = normalize({**seen, STATE: states})
+            with torch.no_grad():
+                target = torch.tanh(self.actor(inputs)[0])
+            error = _set_imitation_gradient(self._pupil, inputs, target, micro_batch, threads)
+            errors.append(error / target.var(0, correction=0).mean().clamp(min=1e-12))
+            skips.append(self._pupil_optimizer.step()[1])
+        return torch.stack(errors).mean(), torch.stack(skips).sum()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Returns network, optimizer, and how much the replay has seen; its rollouts are apart."""
+        return {
+            **add_prefix("actor", self.actor.state_dict()),
+            **add_prefix("optimizer", self.optimizer.state_dict()),
+            "seen": self.replay.count.clone(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restores what `state_dict` returned."""
+        self.actor.load_state_dict(strip_prefix("actor", state))
+        self.optimizer.load_state_dict(strip_prefix("optimizer", state))
+        self.replay.count.copy_(state["seen"])
+
+
+def _set_imitation_gradient(
+    actor: Actor, inputs: Mapping[str, Tensor], target: Tensor, micro_batch: int, threads: int
+) -> Tensor:
+    """Sets the actor's gradients to those of mean((tanh(mean) - target)^2); returns that error."""
+    errors: dict[int, Tensor] = {}
+
+    def objective(mean: Tensor, log_std: Tensor, start: int, stop: int) -> Tensor:
+        error = (torch.tanh(mean) - target[start:stop]).square().sum() / target.numel()
+        errors[start] = error.detach()
+        return error
+
+    set_policy_gradient(
+        actor,
+        lambda start, stop: {name: inputs[name][start:stop] for name in actor.spec},
+        objective,
+        len(target),
+        micro_batch,
+        threads,
+    )
+    return torch.stack([errors[start] for start in sorted(errors)]).sum()

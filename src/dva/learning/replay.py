@@ -1,0 +1,150 @@
+"""The last rollouts, to learn from a mixture of them: each frame is kept once."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dva.envs.frames import FrameBuffer
+from dva.spec import ObservationSpec
+
+__all__ = ["RolloutReplay"]
+
+
+class RolloutReplay:
+    """Keeps what a policy saw in the last rollouts, and the states. See `LargeState`.
+
+    All of it lies in fixed memory on the device, and the place of the next rollout too, so that
+    adding and sampling can be recorded as CUDA graphs.
+
+    Args:
+        spec: what the policy sees.
+        state_size: O.
+        num_envs: N.
+        horizon: h, steps of a rollout.
+        rollouts: number R of rollouts that it holds.
+        device: where they lie.
+    """
+
+    def __init__(
+        self,
+        spec: ObservationSpec,
+        state_size: int,
+        num_envs: int,
+        horizon: int,
+        rollouts: int,
+        device: torch.device,
+    ) -> None:
+        self.spec, self.rollouts, self.samples = spec, rollouts, num_envs * horizon
+        self.count = torch.zeros(1, dtype=torch.int64, device=device)
+        """Rollouts added so far, (1,)."""
+        self._tensors = {"states": torch.zeros(rollouts, self.samples, state_size, device=device)}
+        for entry in spec.vectors:
+            shape = (rollouts, self.samples, *entry.stacked_shape)
+            self._tensors[entry.name] = torch.zeros(shape, dtype=entry.torch_dtype, device=device)
+        for entry in spec.images:
+            rows = (horizon + entry.frame_stack) * num_envs
+            self._tensors[f"{entry.name}.frames"] = torch.zeros(
+                (rollouts, rows, *entry.shape), dtype=entry.torch_dtype, device=device
+            )
+            self._tensors[f"{entry.name}.index"] = torch.zeros(
+                (rollouts, self.samples, entry.frame_stack), dtype=torch.int64, device=device
+            )
+        self._pieces: list[tuple[int, int]] = []
+        """First and one beyond the last rollout of every file that holds some that are kept."""
+
+    def add(
+        self, frames: Mapping[str, FrameBuffer], vectors: Mapping[str, Tensor], states: Tensor
+    ) -> None:
+        """Adds a rollout in the place of the oldest.
+
+        Args:
+            frames: the images that the policy saw, by name.
+            vectors: (h, N, n), not normalised, by name.
+            states: (h, N, O), not normalised.
+        """
+        place = self.count % self.rollouts
+        new = {"states": states.flatten(0, 1)}
+        new |= {name: value.flatten(0, 1) for name, value in vectors.items()}
+        for name, buffer in frames.items():
+            new[f"{name}.frames"] = buffer.frames.flatten(0, 1)
+            new[f"{name}.index"] = buffer.rows[: self.samples]
+        for name, value in new.items():
+            self._tensors[name].index_copy_(0, place, value[None])
+        self.count += 1
+
+    def sample(
+        self, size: int, generator: torch.Generator, newest: bool = False
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Draws samples at random, with replacement.
+
+        Args:
+            size: B.
+            generator: draws them.
+            newest: only from the rollout added last.
+
+        Returns:
+            What the policy saw, (B, ...) by name, vectors not normalised; and the states (B, O).
+        """
+        draw = torch.rand((2, size), generator=generator, device=self.count.device)
+        held = torch.clamp(self.count, max=self.rollouts)
+        rollout = (draw[0] * held).long()
+        if newest:
+            rollout = ((self.count - 1) % self.rollouts).expand(size)
+        at = (draw[1] * self.samples).long()
+        seen = {entry.name: self._tensors[entry.name][rollout, at] for entry in self.spec.vectors}
+        for entry in self.spec.images:
+            frames = self._tensors[f"{entry.name}.frames"]
+            rows = self._tensors[f"{entry.name}.index"][rollout, at]
+            rows = (rows + rollout[:, None] * frames.shape[1]).flatten()
+            stacks = frames.flatten(0, 1).index_select(0, rows)
+            seen[entry.name] = stacks.view(size, *entry.stacked_shape)
+        return seen, self._tensors["states"][rollout, at]
+
+    # ------------------------------------------------------------------ saving
+
+    def save(self, folder: Path, live: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Writes the rollouts added since the last call as one file; see `LargeState.save`."""
+        count = int(self.count)
+        oldest = max(0, count - self.rollouts)
+        first = max(oldest, self._pieces[-1][1] if self._pieces else 0)
+        if first < count:
+            places = torch.arange(first, count) % self.rollouts
+            tensors = {name: value[places].cpu() for name, value in self._tensors.items()}
+            path = _path(folder, (first, count))
+            save_file(tensors, path.with_suffix(".part"))
+            os.replace(path.with_suffix(".part"), path)
+            self._pieces.append((first, count))
+        self._pieces = [piece for piece in self._pieces if piece[1] > oldest]
+        marked = [marker["pieces"] for marker in live] + [self._pieces]
+        needed = {_path(folder, piece) for pieces in marked for piece in pieces}
+        for path in folder.iterdir():
+            if path not in needed:
+                path.unlink()
+        return {"count": count, "pieces": [list(piece) for piece in self._pieces]}
+
+    def load(self, folder: Path, marker: Mapping[str, Any]) -> None:
+        """Restores the rollouts of a marker; see `LargeState.load`."""
+        count, pieces = int(marker["count"]), [(int(a), int(b)) for a, b in marker["pieces"]]
+        oldest = max(0, count - self.rollouts)
+        covered = [number for piece in pieces for number in range(*piece) if number >= oldest]
+        if covered != list(range(oldest, count)):
+            raise ValueError(f"the pieces {pieces} are not the rollouts {oldest} to {count}")
+        for piece in pieces:
+            tensors = load_file(_path(folder, piece))
+            for name, memory in self._tensors.items():
+                value = tensors[name]
+                if value.shape != (piece[1] - piece[0], *memory.shape[1:]):
+                    raise ValueError(f"{name} in {_path(folder, piece).name} has another shape")
+                for number in range(max(piece[0], oldest), piece[1]):
+                    memory[number % self.rollouts].copy_(value[number - piece[0]])
+        self.count.fill_(count)
+        self._pieces = pieces
+
+
+def _path(folder: Path, piece: Sequence[int]) -> Path:
+    return folder / f"rollouts-{piece[0]:09d}-{piece[1]:09d}.safetensors"
