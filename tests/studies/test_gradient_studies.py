@@ -143,7 +143,6 @@ def test_norms_are_compared_for_every_horizon_and_softness() -> None:
     # the same states and noise through another camera
     for soft, sharp in zip(rows[:4], rows[4:], strict=True):
         assert soft["images_norm"] != sharp["images_norm"]
-        assert soft["decoupled_norm"] == pytest.approx(sharp["decoupled_norm"], rel=0.5)
     assert gradient_norm.draw({"rows": rows})
     assert "does not appear" in gradient_norm.summary({"rows": rows})[-1]
     lost = [{**rows[0], "full_norm": None}, *rows[1:]]
@@ -167,7 +166,7 @@ def test_a_blind_policy_shows_in_the_norms(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_gradients_compared_start_where_training_stands() -> None:
-    config = gradient_norm.Config(**NORMS, comparisons=1)
+    config = gradient_norm.Config(**NORMS, comparisons=1, center_features=False)
     trained = first_order_config(
         "cartpole", "dva", "pixels", 2, camera="differentiable", device="cpu", num_envs=2,
         image_size=24, horizon=4,

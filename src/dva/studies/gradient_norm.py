@@ -58,6 +58,9 @@ class Config(StudyConfig):
     """Half widths of the soft edges in the pictures compared, pixels; training has 1."""
     actor_learning_rate: float = 3e-4
     """Learning rate of the actor. The published 2e-3 can blind a policy in its first updates."""
+    center_features: bool = True
+    """Whether the policy subtracts a running mean from its images' features, as the paper's does
+    not: so it goes on seeing."""
 
 
 @dataclasses.dataclass
@@ -78,7 +81,8 @@ def measure(config: Config, report: Report = silent) -> dict[str, Any]:
             small = {"num_envs": 8, "horizon": 16, "image_size": 48}
         trained = first_order_config(
             task, "dva", "pixels", camera="differentiable", seed=config.seed, device=config.device,
-            precision="float32", actor_learning_rate=config.actor_learning_rate, **small,
+            precision="float32", actor_learning_rate=config.actor_learning_rate,
+            center_features=config.center_features, **small,
         )  # fmt: skip
         moments = _train(trained, config, report)
         for softness in config.softness:
@@ -107,6 +111,7 @@ def _compare_all(
     described = first_order_config(
         env.task, "shac", "pixels", camera="differentiable", seed=run.seed, device=run.device,
         precision="float32", num_envs=env.num_envs, image_size=env.image_size,
+        center_features=config.center_features,
     )  # fmt: skip
     seen = dataclasses.replace(described.env, task=_with_softness(env.task, softness))
     rows = []
