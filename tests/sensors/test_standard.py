@@ -95,10 +95,9 @@ def test_what_the_differentiable_camera_does_not_give_is_refused(make, name):
 
 
 def test_a_camera_has_the_softness_asked_for(make):
-    soft = make("hopper", camera="differentiable", image_size=24)
-    sharp = make(
-        "hopper", camera="differentiable", image_size=24, sensors=[CameraSensor(softness=0.2)]
-    )
+    seen = {"observe": "pixels", "camera": "differentiable", "image_size": 24}
+    soft = make("hopper", **seen)
+    sharp = make("hopper", **seen, sensors=[CameraSensor(softness=0.2)])
     images = [env.reset(seed=0)["pixels"][:, -3:].numpy() for env in (soft, sharp)]
     camera = DifferentiableCamera(
         sharp.simulator.model, sharp.task.view, sharp.task.scene, 3, 24, softness=0.2
@@ -106,7 +105,7 @@ def test_a_camera_has_the_softness_asked_for(make):
     expected = camera.render(sharp.state.joint_q.detach())["rgb"].round()
     assert (images[1] == expected.numpy()).all() and (images[0] != images[1]).any()
     with pytest.raises(ValueError, match="softness is 0.0"):
-        make(camera="differentiable", sensors=[CameraSensor(softness=0.0)])
+        make(**seen, sensors=[CameraSensor(softness=0.0)])
 
 
 def algorithm(observe: tuple[str, ...], seed: int) -> DVA:
