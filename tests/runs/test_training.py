@@ -170,7 +170,7 @@ def test_a_signal_in_the_last_iteration_interrupts_nothing(tiny, limits):
 
     outcome = runs.train(tiny(**limits, evaluation_episodes=1, minutes=1e9), report)
     assert outcome.reason == ("stop_at" if "stop_at" in limits else "finished")
-    assert outcome.signal is None
+    assert outcome.signal == signal.SIGINT
     assert outcome.evaluation is not None and outcome.evaluation["iteration"] == 2
 
 

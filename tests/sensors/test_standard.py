@@ -9,7 +9,7 @@ import torch
 import dva
 from dva import runs
 from dva.learning import DVA, DvaConfig, TrainingContext
-from dva.sensors import Camera, CameraSensor, JointAngles, View
+from dva.sensors import Camera, CameraSensor, DifferentiableCamera, JointAngles, View
 
 SMALL: dict[str, Any] = {
     "horizon": 3, "trunk_size": 8, "actor_hidden": (16,), "critic_hidden": (16,),
@@ -92,6 +92,20 @@ def test_what_is_not_observed_is_not_built(make):
 def test_what_the_differentiable_camera_does_not_give_is_refused(make, name):
     with pytest.raises(ValueError, match=f'needs .{name}. images.*Use camera="hard"'):
         make(observe=name, camera="differentiable")
+
+
+def test_a_camera_has_the_softness_asked_for(make):
+    seen = {"observe": "pixels", "camera": "differentiable", "image_size": 24}
+    soft = make("hopper", **seen)
+    sharp = make("hopper", **seen, sensors=[CameraSensor(softness=0.2)])
+    images = [env.reset(seed=0)["pixels"][:, -3:].numpy() for env in (soft, sharp)]
+    camera = DifferentiableCamera(
+        sharp.simulator.model, sharp.task.view, sharp.task.scene, 3, 24, softness=0.2
+    )
+    expected = camera.render(sharp.state.joint_q.detach())["rgb"].round()
+    assert (images[1] == expected.numpy()).all() and (images[0] != images[1]).any()
+    with pytest.raises(ValueError, match="softness is 0.0"):
+        make(**seen, sensors=[CameraSensor(softness=0.0)])
 
 
 def algorithm(observe: tuple[str, ...], seed: int) -> DVA:

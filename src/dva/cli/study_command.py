@@ -25,10 +25,14 @@ def run(arguments: Sequence[str]) -> int:
     require_known("study", name, STUDIES)
     study = find_study(name)
     config = parse(study.Config, rest, f"study {name}")
+    from dva.studies.curves import StudyInterrupted
     from dva.studies.report import save
 
     print("Measuring ...", flush=True)
-    result = study.measure(config, report=lambda line: print(line, flush=True))
+    try:
+        result = study.measure(config, report=lambda line: print(line, flush=True))
+    except StudyInterrupted as stop:  # it has said how to go on
+        return 128 + stop.signal
     print()
     path = save(config, name, result, study.draw(result))
     for line in study.summary(result):

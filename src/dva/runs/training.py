@@ -57,7 +57,8 @@ class Outcome:
     """finished, minutes (they were over before the planned end), stop_at, interrupted or hopeless
     (no update was ever made)."""
     signal: int | None = None
-    """The signal that interrupted it; None for every other reason, even if a signal came."""
+    """The signal that came while it trained, if any. For every reason but "interrupted" it came in
+    the last iteration and changed nothing."""
     evaluation: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
     """What `evaluation.json` holds, if an evaluation was made."""
     warning: str | None = None
@@ -133,8 +134,5 @@ def train(
                 evaluation = session.conclude(reason)
         finally:
             env.close()
-    signal = session.interrupt.signal if reason == "interrupted" else None
-    watch = session.watch
-    return Outcome(
-        run, reason, signal, evaluation, watch.last_warning, watch.learned_nothing
-    )
+    signal, watch = session.interrupt.signal, session.watch
+    return Outcome(run, reason, signal, evaluation, watch.last_warning, watch.learned_nothing)

@@ -34,13 +34,15 @@ class CameraSensor:
     frame_stack: int | None = None
     depth_range: float = 10.0
     """Distance at which "depth" is cut off [m]: what a policy reads is scaled by it."""
+    softness: float = 1.0
+    """Half width of the soft edges of the camera "differentiable" [pixels]."""
 
     def build(self, request: SensorRequest) -> Sensor:
         """Builds the camera that the request asks for.
 
         Raises:
-            ValueError: the robot has no body named by the view's mount, the image size is not
-                allowed, or the camera "differentiable" does not render the output.
+            ValueError: the robot has no body named by the view's mount, the image size or the
+                softness is not allowed, or the camera "differentiable" does not render the output.
         """
         size = arguments.image_size(self.image_size or request.image_size)
         view = self.view or request.view
@@ -62,6 +64,7 @@ class CameraSensor:
             image_size=size,
             device=request.device,
             threads=request.threads,
+            softness=self.softness,
             capture=request.capture,
         )
 

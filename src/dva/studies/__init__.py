@@ -15,7 +15,7 @@ STUDIES = {
     "theorem1": "D.Va's gradient against behaviour cloning and against one graph (Theorem 1).",
     "decomposition": "Full gradient = decoupled part + control regularisation (equations 4, 5).",
     "gradient-alignment": "Cosine and norms of full and decoupled gradient (Figure 3).",
-    "gradient-norm": "Gradient norms of visual SHAC and D.Va over training (Figure 9).",
+    "gradient-norm": "Visual SHAC's and D.Va's gradient at the same parameters (Figure 9).",
     "backward-time": "Seconds of the backward pass, by three routes (Table 1).",
     "peak-memory": "Peak memory of an iteration, by three routes (Figure 10).",
     "state-dpg": "SHAC against the decoupled gradient, from states (Figure 13).",

@@ -34,16 +34,22 @@ def first_order_config(
         algo: name of the algorithm.
         observe: what the policy sees.
         iterations: planned iterations; None: as many as the preset plans, whatever size an
-            iteration has after the changes.
-        changes: fields of `EnvConfig`, `RunConfig` or the algorithm's own configuration.
+            iteration has after the changes, and with the differentiable camera as many as it plans
+            for SHAC.
+        changes: fields of `EnvConfig`, `RunConfig` or the algorithm's own configuration; with
+            `env_steps`, these are planned.
 
     Raises:
         UsageError: a name is not known, or a value is not allowed.
     """
-    if iterations is None:
-        usual = default_config(task, algo, "paper", observe=observe)
-        iterations = usual.run.env_steps // _iteration_steps(usual)
     config = default_config(task, algo, "paper", observe=observe, **changes)
+    if "env_steps" in changes:
+        return config
+    if iterations is None:
+        # The published configurations of this camera plan as much for D.Va as for SHAC.
+        planner = "shac" if config.env.camera == "differentiable" else algo
+        usual = default_config(task, planner, "paper", observe=observe)
+        iterations = usual.run.env_steps // _iteration_steps(usual)
     run = dataclasses.replace(config.run, env_steps=iterations * _iteration_steps(config))
     return dataclasses.replace(config, run=run)
 

@@ -1,6 +1,7 @@
 """Learning curves of several runs: averaged over seeds, by environment steps and by time."""
 
 import dataclasses
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,19 @@ import numpy as np
 from matplotlib.ticker import EngFormatter
 
 from dva.runs import Run, TrainConfig, UsageError, default_config, train
+from dva.runs.config import config_to_dict
 from dva.runs.resume import require_continuable
 from dva.studies.report import Report, StudyConfig, new_figure
 
-__all__ = ["CurvesConfig", "collect", "draw_curves", "end_of_curves", "open_runs", "train_runs"]
+__all__ = [
+    "CurvesConfig",
+    "StudyInterrupted",
+    "collect",
+    "draw_curves",
+    "end_of_curves",
+    "open_runs",
+    "train_runs",
+]
 
 POINTS = 200
 AXES = {"env_steps": "environment steps", "wall_time": "wall time (minutes)"}
@@ -23,14 +33,14 @@ class CurvesConfig(StudyConfig):
     """Flags of a study that compares learning curves."""
 
     runs: tuple[Path, ...] = ()
-    """Runs of both algorithms; None: train them."""
+    """Finished runs of both algorithms; None: train them."""
     tasks: tuple[str, ...] | None = None
     """Tasks to train, if no runs are given; None: the study's."""
     seeds: int | None = None
     """Number of seeds to train, from `seed` on; None: 1, with --full 5."""
     run_dir: Path | None = None
     """Folder of the trained runs; None: runs/NAME. Those that are finished stay as they are, the
-    others are continued."""
+    others are continued. All must have the configuration that the study asks for."""
 
     @property
     def seeds_to_train(self) -> range:
@@ -38,10 +48,22 @@ class CurvesConfig(StudyConfig):
         return range(self.seed, self.seed + (self.seeds or (5 if self.full else 1)))
 
 
+class StudyInterrupted(KeyboardInterrupt):
+    """A signal stopped a training of the study, and with it the study.
+
+    Attributes:
+        signal: its number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.signal = number
+
+
 def open_runs(
     runs: Sequence[Run | str | Path], fits: Callable[[Run], bool], what: str
 ) -> list[Run]:
-    """Opens runs and makes sure that they belong to the study.
+    """Opens runs and makes sure that they belong to the study and are finished.
 
     Args:
         runs: runs or their folders.
@@ -49,12 +71,13 @@ def open_runs(
         what: names those that do, for the error.
 
     Raises:
-        UsageError: there is no such run, or it does not belong to the study.
+        UsageError: there is no such run, it does not belong to the study, or it was cut short.
     """
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     for run in opened:
         if not fits(run):
             raise UsageError(f"Run {run.path} does not fit: this study compares {what}.")
+        _require_finished(run)
     return opened
 
 
@@ -64,26 +87,29 @@ def train_runs(
     algos: Sequence[str],
     tasks: Sequence[str],
     seeds: Sequence[int],
+    configure: Callable[..., TrainConfig] = default_config,
     **changes: Any,
 ) -> list[Run]:
     """Trains every algorithm on every task with every seed.
 
-    A run that has reached its last step is kept as it is, and an unfinished one is continued.
+    A finished run of the same configuration is kept as it is, and an unfinished one is continued.
 
     Args:
         report: takes a line before each training.
         folder: holds the runs, each named TASK-ALGO-SEED.
         algos, tasks, seeds: what to train.
+        configure: makes the configuration of a task and an algorithm with such changes.
         changes: fields of `EnvConfig`, `RunConfig` or the algorithms' own configuration.
 
     Raises:
-        KeyboardInterrupt: a signal stopped a training; its checkpoint is saved.
-        UsageError: a run in the folder has another configuration, or cannot be read.
+        StudyInterrupted: a signal stopped a training; its checkpoint is saved.
+        UsageError: a run in the folder has another configuration or cannot be read, or a training
+            gave up before its last step.
     """
     return [
         _train_run(
             report,
-            default_config(
+            configure(
                 task, algo, seed=seed, run_dir=folder / f"{task}-{algo}-{seed}", video_interval=0,
                 **changes,
             ),
@@ -104,34 +130,91 @@ def _train_run(report: Report, config: TrainConfig) -> Run:
         # The folder may have been reached by another path then.
         moved = dataclasses.replace(config.run, run_dir=started.config.run.run_dir)
         config = dataclasses.replace(config, run=moved)
+        _require_same_plan(started, config)
         require_continuable(started.config, config)
-        rows = started.metrics()
-        if rows and rows[-1]["env_steps"] >= config.run.last_step:
+        if _steps(started) >= config.run.last_step:
             return started
     report(f"{'Training' if started is None else 'Continuing'} {path}")
     outcome = train(config, resume=started)
     if outcome.warning:
         report(f"Warning: {outcome.warning}")
-    if outcome.reason == "interrupted":
+    if outcome.signal is not None or outcome.reason == "interrupted":
         report(f"Stopped; a checkpoint of {path} is saved. The same command goes on from there.")
-        raise KeyboardInterrupt
+        raise StudyInterrupted(outcome.signal or signal.SIGINT)
+    _require_finished(outcome.run)
     return outcome.run
+
+
+def _steps(run: Run) -> int:
+    """Reads how many environment steps a run has finished."""
+    rows = run.metrics()
+    return rows[-1]["env_steps"] if rows else 0
+
+
+def _require_finished(run: Run) -> None:
+    done, last = _steps(run), run.config.run.last_step
+    if done < last:
+        raise UsageError(
+            f"Run {run.path} was cut short: it has {done:,} of {last:,} environment steps, and a "
+            f"study compares finished runs. Continue it: dva train --resume {run.path}"
+        )
+
+
+def _require_same_plan(run: Run, config: TrainConfig) -> None:
+    """Makes sure that the learning rates of a run fall as a configuration says."""
+    planned, asked = run.config.run.env_steps, config.run.env_steps
+    if planned != asked:
+        raise UsageError(
+            f"Run {run.path} plans env_steps = {planned}, and this study {asked}: its learning "
+            "rates are others. Give another --run-dir, or move that run away."
+        )
+
+
+def _require_alike(runs: Sequence[Run]) -> None:
+    """Makes sure that runs differ in their seeds alone, as far as training depends on it."""
+    first, *others = runs
+    seeds = {first.config.run.seed: first}
+    expected = config_to_dict(first.config)
+    for run in others:
+        _require_same_plan(run, first.config)
+        found = config_to_dict(run.config)
+        for part in ("env", "algorithm"):
+            for name, value in expected[part].items():
+                if found[part].get(name) != value:
+                    raise UsageError(
+                        f"Runs {first.path} and {run.path} cannot be averaged: {name} is {value!r} "
+                        f"in one and {found[part].get(name)!r} in the other. Leave one of them out."
+                    )
+        same = seeds.setdefault(run.config.run.seed, run)
+        if same is not run:
+            raise UsageError(
+                f"Runs {same.path} and {run.path} have the same seed, {run.config.run.seed}: a "
+                "mean would count it twice. Leave one of them out."
+            )
 
 
 def collect(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     """Averages the returns of training over seeds.
 
     Returns:
-        For each task and algorithm: "seeds", and for each of `AXES` the "positions" (POINTS,),
-        the returns' "mean", "lowest" and "highest" (POINTS,), and "seed_count" (POINTS,), how many
-        seeds got that far and are in these.
+        For each task and algorithm: "seeds", "minutes" of their trainings, and for each of `AXES`
+        the "positions" (POINTS,), which every seed has reached, and the returns' "mean", "lowest"
+        and "highest" (POINTS,); all are empty where one seed ends before another's first return.
+
+    Raises:
+        UsageError: runs of a task and an algorithm differ in more than their seeds, or one has no
+            return.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.config.env.task, run.config.algo), []).append(run)
     curves: dict[str, dict[str, Any]] = {}
     for (task, algo), members in sorted(groups.items()):
-        curve: dict[str, Any] = {"seeds": [run.config.run.seed for run in members]}
+        _require_alike(members)
+        curve: dict[str, Any] = {
+            "seeds": [run.config.run.seed for run in members],
+            "minutes": [round(run.metrics()[-1]["wall_time"] / 60, 2) for run in members],
+        }
         for axis in AXES:
             curve[axis] = _average(members, axis)
         curves.setdefault(task, {})[algo] = curve
@@ -139,7 +222,7 @@ def collect(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
 
 
 def _average(runs: Sequence[Run], axis: str) -> dict[str, list[float]]:
-    """Brings the curves of all seeds onto the same positions, and averages those that go so far."""
+    """Brings the curves of all seeds onto positions that every one covers, and averages them."""
     series = []
     for run in runs:
         rows = [row for row in run.metrics() if row["return"] is not None]
@@ -147,17 +230,14 @@ def _average(runs: Sequence[Run], axis: str) -> dict[str, list[float]]:
             raise UsageError(f"No episode of run {run.path} has ended: train it longer.")
         scale = 1 / 60 if axis == "wall_time" else 1
         series.append(([scale * row[axis] for row in rows], [row["return"] for row in rows]))
-    # From where every seed has a return to where the longest curve ends: one is always there.
-    first, last = max(s[0][0] for s in series), max(s[0][-1] for s in series)
-    positions = np.linspace(first, last, POINTS)
-    positions[-1] = last
-    returns = np.stack([np.interp(positions, *s, right=np.nan) for s in series])
+    first, last = max(s[0][0] for s in series), min(s[0][-1] for s in series)
+    positions = np.linspace(first, last, POINTS if first <= last else 0)
+    returns = np.stack([np.interp(positions, *s) for s in series])
     return {
         "positions": positions.round(2).tolist(),
-        "mean": np.nanmean(returns, 0).round(1).tolist(),
-        "lowest": np.nanmin(returns, 0).round(1).tolist(),
-        "highest": np.nanmax(returns, 0).round(1).tolist(),
-        "seed_count": np.isfinite(returns).sum(0).tolist(),
+        "mean": returns.mean(0).round(1).tolist(),
+        "lowest": returns.min(0).round(1).tolist(),
+        "highest": returns.max(0).round(1).tolist(),
     }
 
 
@@ -182,14 +262,17 @@ def draw_curves(curves: dict[str, dict[str, Any]], labels: dict[str, str]) -> An
 
 
 def end_of_curves(curves: dict[str, dict[str, Any]], labels: dict[str, str]) -> list[str]:
-    """Says in lines where each curve ends, and how many seeds got that far."""
+    """Says in lines where each curve ends, and how long its trainings took."""
     lines = []
     for task, algorithms in curves.items():
         for algo, curve in algorithms.items():
-            steps, minutes = curve["env_steps"], curve["wall_time"]
-            lines.append(
-                f"{task:9} {labels.get(algo, algo):28} {steps['seed_count'][-1]} of "
-                f"{len(curve['seeds'])} seed(s): return {steps['mean'][-1]:,.0f} after "
-                f"{steps['positions'][-1]:,.0f} steps, {minutes['positions'][-1]:.1f} min"
-            )
+            steps, minutes = curve["env_steps"], sum(curve["minutes"]) / len(curve["minutes"])
+            found = "no position that all have reached"
+            if steps["positions"]:
+                found = (
+                    f"return {steps['mean'][-1]:,.0f} after {steps['positions'][-1]:,.0f} steps, "
+                    f"{minutes:.1f} min"
+                )
+            seeds = f"{len(curve['seeds'])} seed(s)"
+            lines.append(f"{task:9} {labels.get(algo, algo):28} {seeds}: {found}")
     return lines

@@ -27,13 +27,16 @@ class Start:
     Args:
         algorithm: its environments stay where they are; the noise has a generator of its own.
         seed: of the noise.
+        horizon: steps of the rollout; None: the algorithm's.
     """
 
-    def __init__(self, algorithm: FirstOrderAlgorithm, seed: int) -> None:
+    def __init__(
+        self, algorithm: FirstOrderAlgorithm, seed: int, horizon: int | None = None
+    ) -> None:
         env = algorithm.env
         self.env_state = env.state_dict()
         generator = torch.Generator(algorithm.device).manual_seed(seed)
-        shape = (algorithm.config.horizon, env.num_envs, env.action_spec.size)
+        shape = (horizon or algorithm.config.horizon, env.num_envs, env.action_spec.size)
         self.noise = torch.randn(shape, generator=generator, device=algorithm.device)
 
 
@@ -60,7 +63,7 @@ def roll_out(
         return (action if action.requires_grad else action.requires_grad_()), noise
 
     env.load_state_dict(start.env_state)
-    rollout = collect_rollout(env, sample, algorithm.config.horizon, env.image_gradient)
+    rollout = collect_rollout(env, sample, len(start.noise), env.image_gradient)
     env.load_state_dict(start.env_state)
     return rollout, algorithm.actor_loss(rollout).sum()
 
