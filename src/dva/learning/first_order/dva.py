@@ -161,8 +161,9 @@ class DVA(FirstOrderAlgorithm):
         imitation: dict[str, Tensor] = {}
         if self.guide is not None:
             with timer("imitation"):
-                imitation = self.blocks("imitation", self._imitate)
-            skipped = torch.maximum(skipped, imitation.pop("skipped"))
+                error, imitated = self.blocks("imitation", self._imitate)
+            imitation = {"imitation_error": error}
+            skipped = torch.maximum(skipped, 1.0 - imitated)
         with timer("critic"):
             critic = self.blocks("critic", self.fit_critic, rollout)
         return rollout, {
@@ -262,8 +263,8 @@ class DVA(FirstOrderAlgorithm):
         self.policy_gradient(rollout, gradient)
         return self.actor_optimizer.step()
 
-    def _imitate(self) -> dict[str, Tensor]:
-        """Lets the actor imitate its guide; returns metrics, and whether all updates were skipped."""
+    def _imitate(self) -> tuple[Tensor, Tensor]:
+        """Lets the actor imitate its guide; returns the error, and 1.0 if any update was made."""
         assert self.guide is not None
         config = self.config
         error, skips = self.guide.teach(
@@ -274,13 +275,12 @@ class DVA(FirstOrderAlgorithm):
             self.micro_batch,
             self.threads or 1,
         )
-        all_skipped = (skips >= config.imitation_steps).float()
-        return {"imitation_error": error, "skipped": all_skipped}
+        return error, (skips < config.imitation_steps).float()
 
     def _make_guide(self) -> Guide:
         if not self.env.policy_spec.images:
             raise ValueError(
-                f"A guide teaches policies of images, and this one sees {list(self.env.policy_spec)}"
+                f"A guide is for policies of images, and this one sees {list(self.env.policy_spec)}"
                 ". Set guide=False (--no-guide)."
             )
         self.generators["replay"] = self.new_generator("replay")

@@ -12,8 +12,8 @@ from dva.policies import Actor
 __all__ = ["Objective", "decoupled_objective", "set_policy_gradient"]
 
 Objective = Callable[[Tensor, Tensor, int, int], Tensor]
-"""Maps the actor's mean (B, A) and log standard deviation (A,) for samples start..stop to a sum over
-them, ()."""
+"""Maps the actor's mean (B, A) and log standard deviation (A,) for samples start..stop, and these
+two numbers, to a sum over the samples, ()."""
 
 
 def decoupled_objective(noise: Tensor, action_gradient: Tensor) -> Objective:

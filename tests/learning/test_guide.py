@@ -1,0 +1,156 @@
+"""D.Va with a guide: the state learns the action gradients, images imitate it."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from point_mass import PointMass
+from small import parameter_gradient, small_dva, without_times
+from tape import Tape
+
+from dva.learning import DVA
+from dva.policies import normalize
+
+guided = functools.partial(
+    small_dva, guide=True, imitation_steps=2, imitation_batch=12, replay_images=90
+)
+
+
+def test_the_guide_gets_the_gradient_of_dva_from_states() -> None:
+    pupil = guided(max_grad_norm=1e9)  # an update clips the gradients in place
+    assert pupil.guide is not None
+    from_states = small_dva(PointMass(6, observe=("state",)))
+    from_states.actor.load_state_dict(pupil.guide.actor.state_dict())
+    rollout = pupil.rollout()
+    gradient, _, _ = pupil._finite_action_gradient(rollout)
+    from_states.horizon_normalizers = pupil.horizon_normalizers
+    seen = dataclasses.replace(rollout, vectors={"state": rollout.states})
+    from_states.policy_gradient(seen, gradient)
+    expected = parameter_gradient(from_states)
+    pupil.guide.learn(rollout, gradient, pupil.horizon_normalizers["state"])
+    gradients = [p.grad.flatten() for p in pupil.guide.actor.parameters() if p.grad is not None]
+    found = torch.cat(gradients)
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(pupil.actor.log_std, pupil.guide.actor.log_std)  # its noise is the guide's
+
+
+def test_imitation_descends_on_the_squared_error_of_the_actions() -> None:
+    algorithm = guided(imitation_batch=64, max_grad_norm=1e9)
+    assert algorithm.guide is not None
+    algorithm.iterate()
+    generator = algorithm.generators["replay"]
+    before = generator.get_state()
+    seen, states = algorithm.guide.replay.sample(64, generator, newest=True)
+    generator.set_state(before)
+    inputs = normalize({"state": states}, algorithm.horizon_normalizers)
+    target = torch.tanh(algorithm.guide.actor(inputs)[0]).detach()
+    error = (torch.tanh(algorithm.actor(seen)[0]) - target).square().mean()
+    names = [name for name, _ in algorithm.actor.named_parameters() if name != "log_std"]
+    parameters = [p for name, p in algorithm.actor.named_parameters() if name in names]
+    expected = torch.autograd.grad(error, parameters)
+    found, skipped = algorithm.guide.teach(
+        1, 64, generator, lambda x: normalize(x, algorithm.horizon_normalizers), 10, 1
+    )
+    for name, parameter, gradient in zip(names, parameters, expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, msg=name, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(found, error.detach() / target.var(0, correction=0).mean())
+    assert skipped == 0
+
+
+def test_its_metrics_are_there() -> None:
+    metrics = guided().iterate()
+    assert metrics["skipped_updates"] == 0 and metrics["nonfinite_count"] == 0
+    assert isinstance(metrics["imitation_error"], float) and metrics["imitation_error"] > 0
+    assert "seconds_imitation" in metrics
+
+
+def test_both_learning_rates_end_with_the_plan() -> None:
+    algorithm = guided(iterations=2, imitation_learning_rate=3e-3)
+    assert algorithm.guide is not None
+    rates = []
+    for _ in range(3):
+        algorithm.iterate()
+        optimizers = algorithm.guide.optimizer, algorithm.actor_optimizer
+        rates.append([float(optimizer._rate) for optimizer in optimizers])
+    first, final = algorithm.config.actor_learning_rate, algorithm.config.final_learning_rate
+    assert rates[0] == pytest.approx([first, 3e-3]) and rates[2] == pytest.approx([final, final])
+
+
+def test_threads_do_not_change_it() -> None:
+    one, two = (guided(threads=threads, micro_batch=5) for threads in (1, 2))
+    rows = [[without_times(x.iterate()) for _ in range(3)] for x in (one, two)]
+    assert rows[0] == rows[1]
+
+
+def saved_and_loaded(algorithm: DVA, folder: Path, **changes: Any) -> DVA:
+    assert algorithm.guide is not None
+    marker = algorithm.guide.replay.save(folder, [])
+    other = guided(seed=7, **changes)
+    other.load_state_dict(algorithm.state_dict())
+    assert other.large_state is not None
+    other.large_state.load(folder, marker)
+    return other
+
+
+def test_ten_iterations_equal_five_saved_loaded_and_five_more(tmp_path: Path) -> None:
+    plain, stopped = guided(), guided()
+    expected = [without_times(plain.iterate()) for _ in range(10)]
+    for _ in range(5):
+        stopped.iterate()
+    resumed = saved_and_loaded(stopped, tmp_path)
+    assert [without_times(resumed.iterate()) for _ in range(5)] == expected[5:]
+    for name, value in plain.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_recorded_iterations_are_plain_iterations(tmp_path: Path) -> None:
+    plain, recorded = guided(), guided()
+    recorded._cuda_graphs = True
+    recorded._new_recorder = lambda: Tape()  # type: ignore[method-assign]
+    expected = [without_times(plain.iterate()) for _ in range(12)]
+    assert [without_times(recorded.iterate()) for _ in range(12)] == expected
+    assert recorded._fixed is not None
+
+
+def test_training_goes_on_where_recording_fails() -> None:
+    class Broken(Tape):
+        count = 0
+
+        def record(self, function: Any) -> Any:
+            result = super().record(function)
+            self.count += 1
+            if self.count == 4:  # the guide has learned, and the replay has the rollout
+                raise RuntimeError("out of luck")
+            return result
+
+    plain, recorded = guided(), guided()
+    recorded._cuda_graphs = True
+    recorded._new_recorder = lambda: Broken()  # type: ignore[method-assign]
+    expected = [without_times(plain.iterate()) for _ in range(6)]
+    with pytest.warns(UserWarning, match="out of luck"):
+        assert [without_times(recorded.iterate()) for _ in range(6)] == expected
+
+
+def test_images_beside_vectors_are_taught() -> None:
+    algorithm = guided(PointMass(6, observe=("pixels", "state")))
+    rows = [algorithm.iterate() for _ in range(3)]
+    assert all(row["nonfinite_count"] == 0 for row in rows)
+
+
+def test_a_policy_of_states_needs_no_guide() -> None:
+    with pytest.raises(ValueError, match=r"sees \['state'\]. Set guide=False"):
+        guided(PointMass(6, observe=("state",)))
+
+
+def test_a_short_run_improves_the_return() -> None:
+    algorithm = guided(
+        PointMass(32, episode_length=40), iterations=60, horizon=16, trunk_size=32,
+        actor_hidden=(32,), critic_hidden=(32,), critic_iterations=4, actor_learning_rate=5e-3,
+        critic_learning_rate=2e-3, imitation_steps=4, imitation_batch=64, replay_images=10_000,
+    )  # fmt: skip
+    rows = [algorithm.iterate() for _ in range(60)]
+    assert isinstance(rows[0]["return"], float) and isinstance(rows[-1]["return"], float)
+    assert rows[0]["return"] < 0.0 and rows[-1]["return"] > 25.0
