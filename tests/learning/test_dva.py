@@ -244,7 +244,7 @@ def test_the_cap_is_used_where_it_is_asked_for() -> None:
 
     for cap, norms in ((None, [100.0, 1.0]), (3.0, [3.0, 1.0])):
         algorithm = small_dva(action_gradient_cap=cap)
-        algorithm.action_gradient = Uneven(0.0)
+        algorithm.action_gradient = Uneven(0.0)  # type: ignore[assignment]
         expected = math.sqrt(10 * (norms[0] ** 2 + 5 * norms[1] ** 2))
         assert algorithm.iterate()["action_gradient_norm"] == pytest.approx(expected)
 

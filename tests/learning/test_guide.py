@@ -20,7 +20,7 @@ guided = functools.partial(
 
 
 def test_the_guide_gets_the_gradient_of_dva_from_states() -> None:
-    pupil = guided(max_grad_norm=1e9)  # an update clips the gradients in place
+    pupil = guided(guide_share=0.0, max_grad_norm=1e9)  # an update clips the gradients in place
     assert pupil.guide is not None
     from_states = small_dva(PointMass(6, observe=("state",)))
     from_states.actor.load_state_dict(pupil.guide.actor.state_dict())
@@ -30,7 +30,7 @@ def test_the_guide_gets_the_gradient_of_dva_from_states() -> None:
     seen = dataclasses.replace(rollout, vectors={"state": rollout.states})
     from_states.policy_gradient(seen, gradient)
     expected = parameter_gradient(from_states)
-    pupil.guide.learn(rollout, gradient, pupil.horizon_normalizers["state"])
+    pupil.guide.learn(rollout, gradient, pupil.taught, pupil.horizon_normalizers["state"])
     gradients = [p.grad.flatten() for p in pupil.guide.actor.parameters() if p.grad is not None]
     found = torch.cat(gradients)
     torch.testing.assert_close(found, expected)
@@ -140,8 +140,62 @@ def test_images_beside_vectors_are_taught() -> None:
     assert all(row["nonfinite_count"] == 0 for row in rows)
 
 
+def test_the_guide_acts_and_is_taught_in_its_share_of_the_environments() -> None:
+    algorithm = guided(guide_share=1 / 3)
+    assert algorithm.guide is not None
+    seen = algorithm.env.observation
+    rollout = algorithm.rollout()
+    std = algorithm.actor.log_std.exp()
+    means = rollout.actions[0].detach() - std * rollout.noise[0]
+    states = algorithm.horizon_normalizers["state"](seen["state"])
+    guide, own = algorithm.guide.actor({"state": states})[0], algorithm.actor(seen)[0]
+    torch.testing.assert_close(means[:2], guide[:2])
+    torch.testing.assert_close(means[2:], own[2:])
+    gradient, loss, dropped = algorithm._finite_action_gradient(rollout)
+    assert gradient.shape == (5, 2, 2) and len(loss) == 6 and len(dropped) == 2
+    found = algorithm.measure(rollout)
+    assert found["reward"] == rollout.rewards[:, 2:].mean()
+    algorithm.set_learning_rates()
+    before = algorithm.guide.actor.state_dict()["mean.weight"].clone()
+    # what happens in the others changes neither guide nor critic
+    for target in (rollout.rewards, rollout.states):
+        target.data[:, 2:] = 1e3
+    algorithm.guide.learn(rollout, gradient, algorithm.taught, lambda x: x)
+    algorithm.fit_critic(rollout)
+    assert not torch.equal(algorithm.guide.actor.state_dict()["mean.weight"], before)
+    assert algorithm.critic(torch.zeros(4)).abs() < 10
+
+
+def test_one_environment_is_left_to_the_policy() -> None:
+    assert guided(guide_share=0.99).measured == slice(5, None)
+    alone = guided(PointMass(1))
+    assert alone.measured == alone.taught == slice(None)
+    assert alone.iterate()["reward"] is not None
+
+
+def test_returns_are_of_episodes_in_which_the_policy_acted() -> None:
+    env = PointMass(6, episode_length=12)
+    algorithm = guided(env, horizon=6)
+    expected = []
+    for _ in range(4):
+        algorithm.iterate()
+    step = env.step
+
+    def watched(action: torch.Tensor) -> Any:
+        result = step(action)
+        done = result[2] | result[3]
+        expected.extend(result[4]["episode_return"][3:][done[3:]].tolist())
+        return result
+
+    algorithm.episodes = type(algorithm.episodes)()
+    env.step = watched  # type: ignore[method-assign]
+    for _ in range(3):
+        mean = algorithm.iterate()["return"]
+    assert len(expected) > 2 and mean == pytest.approx(sum(expected) / len(expected))
+
+
 def test_a_policy_of_states_needs_no_guide() -> None:
-    with pytest.raises(ValueError, match=r"sees \['state'\]. Set guide=False"):
+    with pytest.raises(ValueError, match="this one sees nothing else. Set guide=False"):
         guided(PointMass(6, observe=("state",)))
 
 

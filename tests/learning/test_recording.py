@@ -86,8 +86,8 @@ def test_centres_are_recorded() -> None:
     kind = functools.partial(small_dva, center_features=True)
     plain, recorded = both(lambda: hopper("pixels"), kind)
     assert train(recorded) == train(plain)
-    centers = [x.actor.trunks["pixels"].center for x in (plain, recorded)]
-    assert centers[0] is not None and torch.equal(*centers)
+    one, other = (x.actor.trunks["pixels"].center for x in (plain, recorded))
+    assert one is not None and other is not None and torch.equal(one, other)
 
 
 def test_recomputed_physics_is_recorded() -> None:

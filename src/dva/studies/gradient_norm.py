@@ -19,6 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from dva import tasks
+from dva.envs import VectorEnv
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
 from dva.learning.first_order.rollout import feedback
 from dva.learning.state import add_prefix
@@ -143,6 +144,7 @@ def _with_softness(task: str, softness: float) -> str:
 def _restore(algorithm: FirstOrderAlgorithm, moment: _Moment) -> None:
     """Takes over networks, normalisers and the robots' coordinates of a moment, whose pictures are
     drawn anew: they were bytes of another softness."""
+    assert isinstance(algorithm.env, VectorEnv)
     here = add_prefix("env", algorithm.env.state_dict())
     algorithm.load_state_dict(moment.state | here)
     physics = [moment.state[f"env.physics.{name}"] for name in ("joint_q", "joint_qd")]

@@ -95,6 +95,10 @@ class FirstOrderAlgorithm:
             for name, stream in (("noise", "noise"), ("shuffle", "minibatches"))
         }
         self.episodes = EpisodeHistory()
+        self.taught = slice(None)
+        """Environments whose steps teach actor and critic."""
+        self.measured = slice(None)
+        """Environments in which the policy acts: returns are of their episodes."""
         self.blocks = Blocks()
         """Runs the blocks of `train_once`."""
         on_cuda = self.device.type == "cuda" and context.threads is None
@@ -177,10 +181,10 @@ class FirstOrderAlgorithm:
 
     def measure(self, rollout: Rollout) -> dict[str, Tensor]:
         """Returns metrics of a rollout by name, before the policy that made it changes."""
-        std = self.actor.log_std.detach().exp()
-        metrics = {"reward": rollout.rewards.detach().mean(), "action_std": std.mean()}
+        std, own = self.actor.log_std.detach().exp(), self.measured
+        metrics = {"reward": rollout.rewards.detach()[:, own].mean(), "action_std": std.mean()}
         if self.env.policy_spec.images:
-            metrics["visual_feedback"] = feedback(rollout, std)
+            metrics["visual_feedback"] = feedback(rollout, std, own)
         return metrics
 
     def target_value(self, states: Tensor) -> Tensor:
@@ -214,8 +218,8 @@ class FirstOrderAlgorithm:
         loss, norm, skipped = fit_critic(
             self.critic,
             self.critic_optimizer,
-            self.horizon_normalizers[STATE](rollout.states).flatten(0, 1),
-            targets.flatten(),
+            self.horizon_normalizers[STATE](rollout.states[:, self.taught]).flatten(0, 1),
+            targets[:, self.taught].flatten(),
             config.critic_iterations,
             config.critic_minibatches,
             self.generators["shuffle"],
@@ -243,7 +247,11 @@ class FirstOrderAlgorithm:
         """Counts the iteration; reads the device once and names all metrics."""
         self.iteration += 1
         self.env_steps += rollout.rewards.numel()
-        self.episodes.add(rollout.done, rollout.episode_returns, rollout.episode_lengths)
+        self.episodes.add(
+            rollout.done[:, self.measured],
+            rollout.episode_returns[:, self.measured],
+            rollout.episode_lengths[:, self.measured],
+        )
         on_device["nonfinite_count"] = on_device["nonfinite_count"] + rollout.nonfinite.sum()
         numbers = torch.stack([value.detach().double() for value in on_device.values()]).tolist()
         mean_return, mean_length = self.episodes.mean()

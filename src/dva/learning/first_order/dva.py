@@ -33,7 +33,12 @@ from dva.learning.first_order.action_gradient import (
     find_action_gradient,
 )
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
-from dva.learning.first_order.config import MAX_LEARNING_RATE, FirstOrderConfig, choose_preset
+from dva.learning.first_order.config import (
+    MAX_LEARNING_RATE,
+    FirstOrderConfig,
+    Values,
+    choose_preset,
+)
 from dva.learning.first_order.guide import IMITATION_BETAS, Guide
 from dva.learning.first_order.regression import decoupled_objective, set_policy_gradient
 from dva.learning.first_order.rollout import Rollout
@@ -63,6 +68,9 @@ class DvaConfig(FirstOrderConfig):
     None: any length."""
     guide: bool = False
     """Let a policy of the state learn the action gradients, and the policy imitate it."""
+    guide_share: float = 0.5
+    """Share of the environments in which the guide acts, and from which it and the critic learn. 0:
+    the policy acts in all, and the guide learns from its actions."""
     imitation_steps: int = 4
     """Updates of the policy in an iteration, with a guide."""
     imitation_batch: int = 128
@@ -89,6 +97,8 @@ class DvaConfig(FirstOrderConfig):
         for name in ("imitation_steps", "imitation_batch", "replay_images"):
             value = getattr(self, name)
             require(name, value, 1 <= value <= 100_000_000, "between 1 and 100,000,000")
+        share = self.guide_share
+        require("guide_share", share, 0.0 <= share < 1.0, "from 0 to below 1")
         rate = self.imitation_learning_rate
         valid = 0.0 < rate <= MAX_LEARNING_RATE
         require("imitation_learning_rate", rate, valid, "above 0 and at most 1")
@@ -130,8 +140,13 @@ class DVA(FirstOrderAlgorithm):
         """Samples in one pass of the regression, at most."""
         self.guide = self._make_guide() if config.guide else None
         """The policy of the state that learns in the policy's stead."""
+        self._led = 0
+        """Environments in which the guide acts: the first ones."""
         if self.guide is not None:
             self.parts = (*self.parts, "guide")
+            self._led = min(round(config.guide_share * env.num_envs), env.num_envs - 1)
+        if self._led > 0:
+            self.taught, self.measured = slice(0, self._led), slice(self._led, None)
 
     @property
     def large_state(self) -> RolloutReplay | None:
@@ -235,15 +250,15 @@ class DVA(FirstOrderAlgorithm):
         return -(-samples // pieces)
 
     def _finite_action_gradient(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
-        """Block 2, capped and without environments whose gradient is not finite; and the loss
-        (N,), and which those are, bool (N,)."""
+        """Block 2, of the taught environments, capped and without those whose gradient is not
+        finite; and the loss (N,), and which were dropped, bool (N,)."""
         gradient, loss = self.action_gradient(
             rollout, self.env, self.target_value, self.config.discount
         )
         rows = (len(rollout.actions), self.env.num_envs)
         self._check_estimate("dL/da", gradient, (*rows, self.env.action_spec.size))
         self._check_estimate("the loss", loss, rows[1:])
-        gradient, dropped = drop_nonfinite(gradient)
+        gradient, dropped = drop_nonfinite(gradient[:, self.taught])
         if self.config.action_gradient_cap is not None:
             gradient = cap_environments(gradient, self.config.action_gradient_cap)
         return gradient, loss, dropped
@@ -259,9 +274,21 @@ class DVA(FirstOrderAlgorithm):
     def _improve_actor(self, rollout: Rollout, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Block 3 and the update of the actor, or of its guide."""
         if self.guide is not None:
-            return self.guide.learn(rollout, gradient, self.horizon_normalizers[STATE])
+            normalizer = self.horizon_normalizers[STATE]
+            return self.guide.learn(rollout, gradient, self.taught, normalizer)
         self.policy_gradient(rollout, gradient)
         return self.actor_optimizer.step()
+
+    @torch.no_grad()
+    def _guided_mean(self, observation: Observation) -> Tensor:
+        """What the guide does in its environments, the first ones: (led, A)."""
+        assert self.guide is not None
+        states = self.horizon_normalizers[STATE](observation[STATE][: self._led].detach())
+        return self.guide.actor({STATE: states})[0]
+
+    def _own_mean(self, seen: Observation, weights: Weights) -> Tensor:
+        """What the policy does in the others: (N - led, A)."""
+        return self.policy.mean({name: x[self._led :] for name, x in seen.items()}, weights)
 
     def _imitate(self) -> tuple[Tensor, Tensor]:
         """Lets the actor imitate its guide; returns the error, and 1.0 if any update was made."""
@@ -278,10 +305,10 @@ class DVA(FirstOrderAlgorithm):
         return error, (skips < config.imitation_steps).float()
 
     def _make_guide(self) -> Guide:
-        if not self.env.policy_spec.images:
+        if list(self.env.policy_spec) == [STATE]:
             raise ValueError(
-                f"A guide is for policies of images, and this one sees {list(self.env.policy_spec)}"
-                ". Set guide=False (--no-guide)."
+                "A guide is for policies that do not see the state, and this one sees nothing else."
+                " Set guide=False (--no-guide)."
             )
         self.generators["replay"] = self.new_generator("replay")
         self.actor_optimizer = ClippedAdam(
@@ -296,14 +323,22 @@ class DVA(FirstOrderAlgorithm):
 
     def _sample_action(self, weights: Weights, observation: Observation) -> tuple[Tensor, Tensor]:
         """Draws actions before tanh (N, A), leaves of the physics graph, and their noise."""
-        mean = self.policy.mean(self.policy_input(observation), weights)
+        seen = self.policy_input(observation)
+        if self._led > 0:
+            mean = torch.cat([self._guided_mean(observation), self._own_mean(seen, weights)])
+        else:
+            mean = self.policy.mean(seen, weights)
         noise = self.draw_noise()
         action = mean + self.actor.log_std.detach().exp() * noise
         return action.requires_grad_(self.action_gradient.needs_graph), noise
 
 
+_FROM_IMAGES: Values = {"guide": True, "center_features": True, "action_gradient_cap": 2.0}
+
+
 def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
-    return choose_preset(DvaConfig, task, name, observe or ("pixels",))
+    from_images = {} if name == "paper" else _FROM_IMAGES
+    return choose_preset(DvaConfig, task, name, observe or ("pixels",), from_images)
 
 
 register(

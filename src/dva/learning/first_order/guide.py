@@ -6,8 +6,10 @@ as noisy as the exploration. So with a guide the regression has two parts. Impro
 regressed onto the guide, as D.Va does from states; and the policy imitates the guide's actions,
 which are free of noise and defined for every state, so that images of many past rollouts teach it.
 
-The policy alone acts: the guide learns in the states that the policy reaches, from actions that the
-policy chose, and is not needed after training.
+The guide acts in a share of the environments and learns there, as D.Va from states; in the others
+the policy acts, and the guide's actions in the states that it reaches are what it imitates (as in
+DAgger). Where the guide acts in none, it learns from what the policy did, in all of them. It is not
+needed after training.
 """
 
 from collections.abc import Callable, Mapping
@@ -66,24 +68,29 @@ class Guide:
         )  # fmt: skip
 
     def learn(
-        self, rollout: Rollout, action_gradient: Tensor, normalize: Callable[[Tensor], Tensor]
+        self,
+        rollout: Rollout,
+        action_gradient: Tensor,
+        taught: slice,
+        normalize: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Regresses improved actions onto the guide, and hands its exploration to the policy.
 
         Args:
             rollout: gives states and noise; it is added to the replay.
-            action_gradient: dL/da (h, N, A).
+            action_gradient: dL/da (h, n, A).
+            taught: which n of the N environments that is.
             normalize: normalises states.
 
         Returns:
             The norm of the guide's gradient, and 1.0 if the update was skipped, else 0.0.
         """
         self.replay.add(rollout.frames, rollout.vectors, rollout.states)
-        states = normalize(rollout.states).flatten(0, 1)
+        states = normalize(rollout.states[:, taught]).flatten(0, 1)
         set_policy_gradient(
             self.actor,
             lambda start, stop: {STATE: states[start:stop]},
-            decoupled_objective(rollout.noise, action_gradient),
+            decoupled_objective(rollout.noise[:, taught], action_gradient),
             len(states),
             len(states),
         )

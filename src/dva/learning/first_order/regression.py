@@ -83,7 +83,8 @@ def set_policy_gradient(
 
     def run(start: int) -> None:
         stop = min(start + micro_batch, samples)
-        part = objective(*actor(inputs(start, stop), weights), start, stop)
+        mean, log_std = actor(inputs(start, stop), weights)
+        part = objective(mean, log_std, start, stop)
         gradients[start] = torch.autograd.grad(
             part, sources, allow_unused=True, materialize_grads=True
         )

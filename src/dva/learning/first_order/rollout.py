@@ -108,19 +108,20 @@ def collect_rollout(
 
 
 @torch.no_grad()
-def feedback(rollout: Rollout, std: Tensor) -> Tensor:
+def feedback(rollout: Rollout, std: Tensor, environments: slice = slice(None)) -> Tensor:
     """Measures how much the policy's mean action depends on what it sees.
 
     Args:
         rollout: actions and noise.
         std: (A,), the exploration noise of that rollout.
+        environments: which of the N count.
 
     Returns:
-        The standard deviation of the mean action before tanh over the rollout's h N samples, as
-        root mean square over the A entries: (). It is 0 for a policy that ignores its input.
+        The standard deviation of the mean action before tanh over their samples, as root mean
+        square over the A entries: (). It is 0 for a policy that ignores its input.
     """
     means = torch.stack(rollout.actions).detach() - std * rollout.noise
-    return means.flatten(0, 1).var(0, correction=0).mean().sqrt()
+    return means[:, environments].flatten(0, 1).var(0, correction=0).mean().sqrt()
 
 
 def _episode_rows(info: dict[str, Any]) -> dict[str, Tensor]:
