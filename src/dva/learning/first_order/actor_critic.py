@@ -94,7 +94,8 @@ class FirstOrderAlgorithm:
             name: self.new_generator(stream)
             for name, stream in (("noise", "noise"), ("shuffle", "minibatches"))
         }
-        self.episodes = EpisodeHistory()
+        # As many as there are environments: those that end soonest are the worst of them.
+        self.episodes = EpisodeHistory(max(64, env.num_envs))
         self.taught = slice(None)
         """Environments whose steps teach actor and critic."""
         self.measured = slice(None)
