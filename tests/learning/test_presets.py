@@ -69,6 +69,18 @@ def test_fast_presets_have_more_environments_and_the_paper_s_networks(task: str)
     assert env_of(shac, task).num_envs == env_of(fast, task).num_envs
 
 
+@pytest.mark.parametrize("task", PAPER)
+def test_only_the_paper_s_preset_leaves_out_what_lets_policies_see(task: str) -> None:
+    for name in ("paper", "cpu", "fast"):
+        ours = name != "paper"
+        c = preset("dva", task, name).algorithm
+        assert c.guide == (ours and task in ("ant", "humanoid", "anymal"))
+        assert c.center_features == ours
+        assert c.action_gradient_cap == (2.0 if ours else None)
+        from_state = preset("dva", task, name, observe=("state",)).algorithm
+        assert not (from_state.guide or from_state.center_features)
+
+
 def test_a_preset_is_a_copy() -> None:
     preset("dva", "ant").algorithm.horizon = 1
     assert preset("dva", "ant").algorithm.horizon == 32
