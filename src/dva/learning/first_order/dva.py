@@ -333,7 +333,7 @@ class DVA(FirstOrderAlgorithm):
         return action.requires_grad_(self.action_gradient.needs_graph), noise
 
 
-# What lets a policy of images see. Robots that move in the plane learn as fast without a guide, whose
+# What lets a policy of images see. Robots that move in a plane learn as fast without a guide, whose
 # imitation takes time.
 _FROM_IMAGES: Values = {"center_features": True, "action_gradient_cap": 2.0}
 _GUIDED = ("ant", "humanoid", "anymal")
