@@ -115,6 +115,24 @@ def test_a_killed_run_continues_as_if_it_had_not_been_killed(whole, tiny):
     assert times == sorted(times)
 
 
+def test_a_run_with_a_guide_that_was_killed_continues_with_its_replay(tiny):
+    guided = {"guide": True, "imitation_steps": 2, "imitation_batch": 16, "replay_images": 6 * 16}
+    whole = runs.train(tiny("whole", stop_at=12 * STEPS, **guided)).run
+    config = tiny("killed", checkpoint_interval=5 * STEPS, stop_at=12 * STEPS, **guided)
+    with pytest.raises(Killed):
+        runs.train(config, kill_at(8))
+    run = Run.open(config.run.run_dir)
+    pieces = sorted(path.name for path in (run.path / "large_state").iterdir())
+    assert pieces == ["rollouts-000000000-000000005.safetensors"]
+    runs.train(changed(run.config), resume=run)
+    assert repeatable(run) == repeatable(whole)
+    assert same(parameters(run), parameters(whole))
+    row = run.metrics()[-1]
+    assert row["imitation_error"] > 0 and row["seconds_imitation"] > 0
+    policy = runs.load_policy(run)  # the guide is not in it
+    assert not any("guide" in name for name in policy.state_dict())
+
+
 def test_checkpoints_follow_the_clock_unless_an_interval_is_given(tiny, monkeypatch):
     for seconds, saved in ((0.0, 7), (1e9, None)):
         monkeypatch.setattr(intervals, "CHECKPOINT_SECONDS", seconds)
