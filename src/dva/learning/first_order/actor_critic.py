@@ -97,7 +97,7 @@ class FirstOrderAlgorithm:
         # As many as there are environments: those that end soonest are the worst of them.
         self.episodes = EpisodeHistory(max(64, env.num_envs))
         self.taught = slice(None)
-        """Environments whose steps teach actor and critic."""
+        """Environments whose action gradients teach."""
         self.measured = slice(None)
         """Environments in which the policy acts: returns are of their episodes."""
         self.blocks = Blocks()
@@ -219,8 +219,8 @@ class FirstOrderAlgorithm:
         loss, norm, skipped = fit_critic(
             self.critic,
             self.critic_optimizer,
-            self.horizon_normalizers[STATE](rollout.states[:, self.taught]).flatten(0, 1),
-            targets[:, self.taught].flatten(),
+            self.horizon_normalizers[STATE](rollout.states).flatten(0, 1),
+            targets.flatten(),
             config.critic_iterations,
             config.critic_minibatches,
             self.generators["shuffle"],

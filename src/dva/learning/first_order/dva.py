@@ -69,8 +69,8 @@ class DvaConfig(FirstOrderConfig):
     guide: bool = False
     """Let a policy of the state learn the action gradients, and the policy imitate it."""
     guide_share: float = 0.5
-    """Share of the environments in which the guide acts, and from which it and the critic learn. 0:
-    the policy acts in all, and the guide learns from its actions."""
+    """Share of the environments in which the guide acts, and from which it learns. 0: the policy
+    acts in all, and the guide learns from its actions."""
     imitation_steps: int = 4
     """Updates of the policy in an iteration, with a guide."""
     imitation_batch: int = 128
