@@ -30,6 +30,7 @@ def test_every_variant_changes_its_part_alone(
     assert changed == [set(), *parts, {"guide_share"}, set.union(*parts)]
     published = DvaConfig()
     assert all(values[-1][name] == getattr(published, name) for name in changed[-1])
+    assert all(config.configure(task).algorithm.guide for task in ("cartpole", "anymal"))
     asked.clear()
     ablation._train(ablation.Config(full=True, device="cpu"), "anymal", silent)
     assert len(asked) == 18

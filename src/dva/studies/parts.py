@@ -26,7 +26,7 @@ class PartsConfig(StudyConfig):
     seeds: int | None = None
     """Number of seeds to train, from `seed` on; None: 1, with --full 3."""
     preset: str = "cpu"
-    """Hyperparameters that have all parts: cpu, or fast for a GPU."""
+    """Hyperparameters to start from: cpu, or fast for a GPU. The guide is on for every task."""
     num_envs: int | None = None
     """Environments; None: the preset's."""
     horizon: int | None = None
@@ -38,7 +38,7 @@ class PartsConfig(StudyConfig):
         seeds = self.seeds
         require("seeds", seeds, seeds is None or seeds >= 1, "1 or more, or None")
         known = self.preset in ("cpu", "fast")
-        require("preset", self.preset, known, "cpu or fast, which have all parts")
+        require("preset", self.preset, known, "cpu or fast, which have the parts")
 
     @property
     def seeds_to_train(self) -> range:
@@ -46,12 +46,16 @@ class PartsConfig(StudyConfig):
         return range(self.seed, self.seed + (self.seeds or (3 if self.full else 1)))
 
     def configure(self, task: str, **changes: Any) -> TrainConfig:
-        """Returns D.Va's configuration of a task from pixels, with changes of any of its fields."""
+        """Returns D.Va's configuration of a task from pixels, with changes of any of its fields.
+
+        It has a guide unless they say otherwise: a preset may leave it out for some tasks.
+        """
         sizes = {
             name: getattr(self, name)
             for name in ("num_envs", "horizon", "image_size")
             if getattr(self, name) is not None
         }
         return default_config(
-            task, "dva", self.preset, observe="pixels", device=self.device, **sizes, **changes
-        )
+            task, "dva", self.preset, observe="pixels", device=self.device,
+            **{"guide": True, **sizes, **changes},
+        )  # fmt: skip
