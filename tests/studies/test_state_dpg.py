@@ -185,7 +185,7 @@ def test_full_size_plans_as_much_for_both_methods(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[runs.TrainConfig] = []
-    monkeypatch.setattr(curves, "_train_run", lambda report, config: asked.append(config))
+    monkeypatch.setattr(curves, "train_run", lambda report, config: asked.append(config))
     monkeypatch.setattr(visual_shac, "collect", lambda runs: {})
     config = visual_shac.Config(
         full=True, seeds=1, tasks=("cartpole", "humanoid"), run_dir=tmp_path, device="cpu"

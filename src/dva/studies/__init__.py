@@ -1,4 +1,4 @@
-"""One file per table or figure of the paper: what it measures, how, and its plot.
+"""One file per table or figure of the paper, or question of our own: measurement and plot.
 
 Enters: a task, or runs. Leaves: the numbers as JSON, and a figure (PNG and SVG). A study builds its
 algorithms with `dva.runs.build`, as training does. Add one by adding its file, with `Config`,
@@ -20,6 +20,8 @@ STUDIES = {
     "peak-memory": "Peak memory of an iteration, by three routes (Figure 10).",
     "state-dpg": "SHAC against the decoupled gradient, from states (Figure 13).",
     "visual-shac": "Visual SHAC against D.Va, same camera (Figure 7).",
+    "sight": "How much D.Va's policies see, and what they look at.",
+    "ablation": "The parts of this D.Va switched off one at a time.",
 }
 """Every study with one line of help."""
 

@@ -17,10 +17,13 @@ from dva.studies.report import Report, StudyConfig, new_figure
 __all__ = [
     "CurvesConfig",
     "StudyInterrupted",
+    "average",
     "collect",
     "draw_curves",
+    "end_mean",
     "end_of_curves",
     "open_runs",
+    "train_run",
     "train_runs",
 ]
 
@@ -90,9 +93,7 @@ def train_runs(
     configure: Callable[..., TrainConfig] = default_config,
     **changes: Any,
 ) -> list[Run]:
-    """Trains every algorithm on every task with every seed.
-
-    A finished run of the same configuration is kept as it is, and an unfinished one is continued.
+    """Trains every algorithm on every task with every seed; see `train_run`.
 
     Args:
         report: takes a line before each training.
@@ -100,14 +101,9 @@ def train_runs(
         algos, tasks, seeds: what to train.
         configure: makes the configuration of a task and an algorithm with such changes.
         changes: fields of `EnvConfig`, `RunConfig` or the algorithms' own configuration.
-
-    Raises:
-        StudyInterrupted: a signal stopped a training; its checkpoint is saved.
-        UsageError: a run in the folder has another configuration or cannot be read, or a training
-            gave up before its last step.
     """
     return [
-        _train_run(
+        train_run(
             report,
             configure(
                 task, algo, seed=seed, run_dir=folder / f"{task}-{algo}-{seed}", video_interval=0,
@@ -120,8 +116,20 @@ def train_runs(
     ]  # fmt: skip
 
 
-def _train_run(report: Report, config: TrainConfig) -> Run:
-    """Brings one run to its last step and returns it."""
+def train_run(report: Report, config: TrainConfig) -> Run:
+    """Brings one run to its last step and returns it.
+
+    A finished run of the same configuration is kept as it is, and an unfinished one is continued.
+
+    Args:
+        report: takes a line before a training.
+        config: with `run_dir`, the run's folder.
+
+    Raises:
+        StudyInterrupted: a signal stopped the training; its checkpoint is saved.
+        UsageError: the run in the folder has another configuration or cannot be read, or the
+            training gave up before its last step.
+    """
     path = config.run.run_dir
     assert path is not None
     started = None
@@ -230,15 +238,36 @@ def _average(runs: Sequence[Run], axis: str) -> dict[str, list[float]]:
             raise UsageError(f"No episode of run {run.path} has ended: train it longer.")
         scale = 1 / 60 if axis == "wall_time" else 1
         series.append(([scale * row[axis] for row in rows], [row["return"] for row in rows]))
+    return average(series, digits=1)
+
+
+def average(
+    series: Sequence[tuple[Sequence[float], Sequence[float]]], digits: int
+) -> dict[str, list[float]]:
+    """Averages curves, each given by its positions and values, where all of them are known.
+
+    Args:
+        series: one curve for each seed.
+        digits: decimals that values are rounded to.
+
+    Returns:
+        "positions", "mean", "lowest" and "highest" (POINTS,), or all empty where one curve ends
+        before another begins.
+    """
     first, last = max(s[0][0] for s in series), min(s[0][-1] for s in series)
     positions = np.linspace(first, last, POINTS if first <= last else 0)
-    returns = np.stack([np.interp(positions, *s) for s in series])
+    values = np.stack([np.interp(positions, *s) for s in series])
     return {
         "positions": positions.round(2).tolist(),
-        "mean": returns.mean(0).round(1).tolist(),
-        "lowest": returns.min(0).round(1).tolist(),
-        "highest": returns.max(0).round(1).tolist(),
+        "mean": values.mean(0).round(digits).tolist(),
+        "lowest": values.min(0).round(digits).tolist(),
+        "highest": values.max(0).round(digits).tolist(),
     }
+
+
+def end_mean(values: Sequence[float]) -> float:
+    """Returns the mean over the last tenth of a curve, of one value at least."""
+    return float(np.mean(values[-max(1, len(values) // 10) :]))
 
 
 def draw_curves(curves: dict[str, dict[str, Any]], labels: dict[str, str]) -> Any:
