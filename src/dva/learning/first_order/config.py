@@ -132,7 +132,11 @@ _CPU_WALKING: Values = {
     "actor_learning_rate": 1e-3,
     "iterations": 14_000,
 }
-_CPU_TASKS: dict[str, Values] = {"cartpole": {"iterations": 1_200}}
+_CPU_TASKS: dict[str, Values] = {
+    "cartpole": {"iterations": 1_200},
+    "humanoid": {**_CPU_WALKING, "target_alpha": 0.9},
+    "anymal": {**_CPU_WALKING, "actor_learning_rate": 5e-4},
+}
 
 # What a GPU changes: its time goes into steps one after the other, far less into environments side
 # by side. Robots that walk reach a return in fewer iterations with four times the environments, and
