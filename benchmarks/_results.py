@@ -24,7 +24,7 @@ __all__ = [
 
 PHASES = (
     "rollout", "rendering", "simulation", "action_gradient", "policy_gradient", "regression",
-    "critic",
+    "imitation", "critic",
 )  # fmt: skip
 """Phases of an iteration, of any algorithm."""
 

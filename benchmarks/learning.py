@@ -35,6 +35,7 @@ def collect(path: Path, returns: list[float]) -> dict[str, Any]:
             "env_steps": row["env_steps"],
             "iteration": row["iteration"],
         }
+    last = rows[-max(1, len(rows) // 10) :]
     kept = rows[:: max(1, len(rows) // CURVE_POINTS)]
     return {
         "task": env.task,
@@ -54,6 +55,7 @@ def collect(path: Path, returns: list[float]) -> dict[str, Any]:
         "evaluation_mean": evaluation.get("mean"),
         "evaluation_std": evaluation.get("std"),
         "evaluation_episodes": evaluation.get("episodes"),
+        "reward_of_last_tenth": round(statistics.mean(row["reward"] for row in last), 3),
         "reached": reached,
         "peak_memory_mb": rows[-1]["peak_memory_mb"],
         "median_steps_per_s": round(statistics.median(row["steps_per_second"] for row in rows)),
