@@ -149,7 +149,8 @@ def test_an_unknown_part_is_named_before_anything_is_built(flags, message, capsy
         (
             "train cartpole --learning-rate 1",
             "Not known here: --learning-rate, 1. Did you mean --actor-learning-rate or "
-            "--critic-learning-rate or --final-learning-rate? `dva train cartpole --help`",
+            "--critic-learning-rate or --final-learning-rate or --imitation-learning-rate? "
+            "`dva train cartpole --help`",
         ),
         ("train cartpole --camera soft", "--camera is 'soft'; it must be one of 'hard', 'diff"),
         ("train cartpole --seed x", "--seed is 'x'; it must be a whole number."),
