@@ -62,6 +62,7 @@ def collect(path: Path, returns: list[float]) -> dict[str, Any]:
         "curve": {
             "wall_time_s": [round(row["wall_time"], 1) for row in kept],
             "env_steps": [row["env_steps"] for row in kept],
+            "visual_feedback": [row.get("visual_feedback") for row in kept],
             "return": [row["return"] and round(row["return"], 1) for row in kept],
         },
     }

@@ -1,5 +1,6 @@
 """Stand-ins and makers that tests of several rooms share."""
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,9 @@ from dva.envs import VectorEnv
 from dva.sensors import SensorRequest
 from dva.sim import Model, SimulatorRequest, State, load_model
 from dva.spec import Entry
+
+# nohup ignores it, for child processes too, and tests send it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class StandInCamera:
