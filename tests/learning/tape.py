@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dva.compute.launches import LaunchSequence
+from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
 
 _HOST = ("_local_scalar_dense", "nonzero", "equal")
 """Operations that would make the host wait for a device."""
@@ -68,3 +69,24 @@ class _Notes(TorchDispatchMode):
 
         self.commands.append(again)
         return out
+
+
+class Broken(Tape):
+    """Fails when it has recorded so many blocks, the last of them included."""
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.left = blocks
+
+    def record(self, function: Any) -> Any:
+        result = super().record(function)
+        self.left -= 1
+        if self.left == 0:
+            raise RuntimeError("out of luck") from ValueError("no room")
+        return result
+
+
+def record_with(algorithm: FirstOrderAlgorithm, recorder: Any) -> None:
+    """Makes an algorithm on a CPU record as it would on CUDA."""
+    algorithm._cuda_graphs = True
+    algorithm._new_recorder = lambda: recorder  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from point_mass import PointMass
 from small import parameter_gradient, small_dva, without_times
-from tape import Tape
+from tape import Broken, Tape, record_with
 
 from dva.learning import DVA
 from dva.policies import normalize
@@ -109,27 +109,15 @@ def test_ten_iterations_equal_five_saved_loaded_and_five_more(tmp_path: Path) ->
 
 def test_recorded_iterations_are_plain_iterations(tmp_path: Path) -> None:
     plain, recorded = guided(), guided()
-    recorded._cuda_graphs = True
-    recorded._new_recorder = lambda: Tape()  # type: ignore[method-assign]
+    record_with(recorded, Tape())
     expected = [without_times(plain.iterate()) for _ in range(12)]
     assert [without_times(recorded.iterate()) for _ in range(12)] == expected
     assert recorded._fixed is not None
 
 
 def test_training_goes_on_where_recording_fails() -> None:
-    class Broken(Tape):
-        count = 0
-
-        def record(self, function: Any) -> Any:
-            result = super().record(function)
-            self.count += 1
-            if self.count == 4:  # the guide has learned, and the replay has the rollout
-                raise RuntimeError("out of luck")
-            return result
-
     plain, recorded = guided(), guided()
-    recorded._cuda_graphs = True
-    recorded._new_recorder = lambda: Broken()  # type: ignore[method-assign]
+    record_with(recorded, Broken(4))  # the guide has learned, and the replay has the rollout
     expected = [without_times(plain.iterate()) for _ in range(6)]
     with pytest.warns(UserWarning, match="out of luck"):
         assert [without_times(recorded.iterate()) for _ in range(6)] == expected

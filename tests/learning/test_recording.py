@@ -9,7 +9,7 @@ import pytest
 import torch
 from point_mass import PointMass
 from small import small_dva, small_shac
-from tape import Tape
+from tape import Broken, Tape, record_with
 
 import dva
 from dva.compute.recording import Blocks
@@ -32,12 +32,6 @@ def hopper(observe: str, **changes: Any) -> VectorEnv:
     )  # fmt: skip
     env._may_look = False  # as on CUDA, where the host does not wait to see whether episodes ended
     return env
-
-
-def record_with(algorithm: FirstOrderAlgorithm, recorder: Any) -> None:
-    """Makes a algorithm on a CPU record as it would on CUDA."""
-    algorithm._cuda_graphs = True
-    algorithm._new_recorder = lambda: recorder  # type: ignore[method-assign]
 
 
 def train(algorithm: FirstOrderAlgorithm, count: int = ITERATIONS) -> list[dict[str, float | None]]:
@@ -107,18 +101,9 @@ def test_a_recorded_algorithm_is_saved_and_loaded() -> None:
 
 
 def test_training_goes_on_where_recording_fails() -> None:
-    class Broken(Tape):
-        count = 0
-
-        def record(self, function: Any) -> Any:
-            result = super().record(function)
-            self.count += 1
-            if self.count == 3:  # rollout and action gradient are recorded, the actor is improved
-                raise RuntimeError("out of luck") from ValueError("no room")
-            return result
-
     plain, recorded = both(lambda: point_mass("pixels"), small_dva)
-    record_with(recorded, Broken())
+    # rollout, its measures and the action gradient are recorded, the actor is improved
+    record_with(recorded, Broken(4))
     expected = train(plain)
     with pytest.warns(UserWarning, match="out of luck"):
         found = train(recorded)

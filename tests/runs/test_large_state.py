@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from killing import Killed, kill_at, repeatable
 from own_algorithms import Linear, Plain
 from safetensors.torch import load_file, save_file
 
@@ -11,7 +12,6 @@ from dva import runs
 from dva.learning.state import strip_prefix
 from dva.runs import Run, UsageError
 from dva.runs.checkpoint import load_checkpoint, save_checkpoint
-from dva.runs.metrics import is_timing
 
 STEPS = 4 * 4
 """Environment steps of one iteration."""
@@ -99,22 +99,6 @@ class Replaying(Plain):
     def load_state_dict(self, state):
         super().load_state_dict(state)
         self.memory = strip_prefix("memory", state)
-
-
-class Killed(Exception):
-    pass
-
-
-def kill_at(iteration: int):
-    def report(update: runs.Update) -> None:
-        if update.row is not None and update.row["iteration"] == iteration:
-            raise Killed
-
-    return report
-
-
-def repeatable(run: Run) -> list[dict]:
-    return [{k: v for k, v in row.items() if not is_timing(k)} for row in run.metrics()]
 
 
 def files(run: Run) -> list[int]:

@@ -9,11 +9,11 @@ from itertools import pairwise
 
 import pytest
 import torch
+from killing import Killed, kill_at, repeatable
 
 from dva import runs
 from dva.runs import Run, UsageError, intervals
 from dva.runs.checkpoint import load_checkpoint
-from dva.runs.metrics import is_timing
 
 NAMES = set(
     "iteration env_steps wall_time return episode_length actor_loss critic_loss actor_grad_norm "
@@ -33,11 +33,6 @@ def changed(config: runs.TrainConfig, **changes) -> runs.TrainConfig:
     return dataclasses.replace(config, run=dataclasses.replace(config.run, **changes))
 
 
-def repeatable(run: Run) -> list[dict]:
-    """The metrics without those that depend on the machine's speed or memory."""
-    return [{k: v for k, v in row.items() if not is_timing(k)} for row in run.metrics()]
-
-
 def parameters(run: Run) -> dict[str, torch.Tensor]:
     return load_checkpoint(run.checkpoints).tensors
 
@@ -46,18 +41,6 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(
         torch.equal(first[name], second[name]) for name in first
     )
-
-
-class Killed(Exception):
-    pass
-
-
-def kill_at(iteration: int):
-    def report(update: runs.Update) -> None:
-        if update.row is not None and update.row["iteration"] == iteration:
-            raise Killed
-
-    return report
 
 
 @pytest.fixture(scope="module")
