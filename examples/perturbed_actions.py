@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dva.envs import Environment
 from dva.learning.first_order.action_gradient import register_action_gradient
-from dva.learning.first_order.returns import horizon_loss
-from dva.learning.first_order.rollout import Rollout
+from dva.learning.returns import horizon_loss
+from dva.learning.rollout import Rollout
 
 
 class PerturbedActions:

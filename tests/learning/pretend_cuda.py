@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_leaves, tree_map
 
 from dva.compute.warp_runtime import start_warp
-from dva.learning.first_order import actor_critic as learner
+from dva.learning import learner
 
 CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dva.learning.first_order.critic import fit_critic, update_target
+from dva.learning.critic import fit_critic, update_target
 from dva.learning.optimizer import ClippedAdam, linear_learning_rate
 from dva.policies import Critic
 

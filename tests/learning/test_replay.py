@@ -8,8 +8,8 @@ from point_mass import PointMass
 from safetensors.torch import load_file, save_file
 from small import small_dva
 
-from dva.learning.first_order.rollout import Rollout
 from dva.learning.replay import RolloutReplay
+from dva.learning.rollout import Rollout
 
 HORIZON, ENVS, HELD = 4, 3, 3
 CPU = torch.device("cpu")

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from dva.learning.first_order.returns import horizon_loss, td_lambda_targets
+from dva.learning.returns import horizon_loss, td_lambda_targets
 
 HORIZON, NUM_ENVS, DISCOUNT, LAMBDA = 9, 7, 0.9, 0.8
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from dva import tasks
 from dva.envs import VectorEnv
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
-from dva.learning.first_order.rollout import feedback
+from dva.learning.rollout import feedback
 from dva.learning.state import add_prefix
 from dva.runs import TrainConfig
 from dva.runs.health import BLIND

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
-from dva.learning.first_order.rollout import Rollout, collect_rollout
+from dva.learning.rollout import Rollout, collect_rollout
 from dva.spec import Observation
 
 __all__ = [

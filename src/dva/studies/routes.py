@@ -11,7 +11,7 @@ from torch import Tensor
 from dva.compute.device import resolve_device
 from dva.learning import DVA
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
-from dva.learning.first_order.rollout import Rollout
+from dva.learning.rollout import Rollout
 from dva.runs import TrainConfig
 from dva.runs.build import threads_of
 from dva.spec import Observation

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from dva.compute.plugins import Registry
 from dva.envs import Environment
-from dva.learning.first_order.returns import horizon_loss
-from dva.learning.first_order.rollout import Rollout
+from dva.learning.returns import horizon_loss
+from dva.learning.rollout import Rollout
 
 __all__ = [
     "ActionGradient",

@@ -1,38 +1,31 @@
-"""What all first-order methods share: networks, optimizers, the critic's fit, saving, metrics."""
+"""What all first-order methods share: networks, optimizers, the critic's fit."""
 
 import copy
-import math
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from dva.compute.random_streams import stream_seed
-from dva.compute.recording import Blocks, CudaRecorder, FixedState, Recorder
-from dva.compute.timing import PhaseTimer
 from dva.envs import Environment
-from dva.learning.algorithm import LargeState, Metrics, TrainingContext
-from dva.learning.episodes import EpisodeHistory
+from dva.learning.algorithm import TrainingContext
+from dva.learning.critic import fit_critic, update_target
 from dva.learning.first_order.config import FirstOrderConfig
-from dva.learning.first_order.critic import fit_critic, update_target
-from dva.learning.first_order.returns import horizon_loss, td_lambda_targets
-from dva.learning.first_order.rollout import Rollout, collect_rollout, feedback
-from dva.learning.optimizer import ClippedAdam, linear_learning_rate
-from dva.learning.state import add_prefix, strip_prefix
+from dva.learning.learner import Learner
+from dva.learning.optimizer import ClippedAdam
+from dva.learning.returns import horizon_loss, td_lambda_targets
+from dva.learning.rollout import Rollout, collect_rollout, feedback
 from dva.policies import ActorPolicy, Critic, RunningNormalizer, normalize
 from dva.spec import STATE, Observation
 
 __all__ = ["FirstOrderAlgorithm"]
 
-_WARM_UP = 3
-"""Iterations before blocks are recorded: they compile kernels and allocate what is kept."""
 _CENTER_SHARE = 0.1
 """Share of the way that the centres of the images' features move in an iteration."""
 
 
-class FirstOrderAlgorithm:
-    """An actor of what the policy may see, and a critic of normalised states. See `Algorithm`.
+class FirstOrderAlgorithm(Learner):
+    """An actor of what the policy may see, and a critic of normalised states.
 
     A method is a subclass with `train_once`. One that differentiates through images sets
     `image_gradient`.
@@ -56,13 +49,8 @@ class FirstOrderAlgorithm:
     def __init__(
         self, env: Environment, config: FirstOrderConfig, context: TrainingContext
     ) -> None:
-        self.env, self.config, self.context = env, config, context
-        self.threads = context.threads
-        self.device = torch.device(env.device)
-        self.iteration = 0
-        """Finished iterations."""
-        self.env_steps = 0
-        """Finished steps, summed over environments."""
+        super().__init__(env, context)
+        self.config = config
         state_size = env.observation_spec[STATE].channels
         # Parameters are drawn on the CPU: a seed means the same policy on every device.
         with torch.random.fork_rng(devices=[]):
@@ -94,56 +82,9 @@ class FirstOrderAlgorithm:
             name: self.new_generator(stream)
             for name, stream in (("noise", "noise"), ("shuffle", "minibatches"))
         }
-        # As many as there are environments: those that end soonest are the worst of them.
-        self.episodes = EpisodeHistory(max(64, env.num_envs))
         self.taught = slice(None)
         """Environments whose action gradients teach."""
-        self.measured = slice(None)
-        """Environments in which the policy acts: returns are of their episodes."""
-        self.blocks = Blocks()
-        """Runs the blocks of `train_once`."""
-        on_cuda = self.device.type == "cuda" and context.threads is None
-        self._cuda_graphs = context.cuda_graphs and on_cuda and env.recordable
-        self._fixed: FixedState | None = None
-        self._since_start = 0
-        """Iterations since the algorithm was made or loaded."""
         self.actor.recenter(env.reset(), 1.0)
-
-    @property
-    def large_state(self) -> LargeState | None:
-        """None: its state is small."""
-        return None
-
-    # ------------------------------------------------------------------ an iteration
-
-    def iterate(self) -> Metrics:
-        """Runs one training iteration.
-
-        Returns:
-            Metrics by name. "return" and "episode_length" are means over the last finished
-            episodes, None until one has finished; "nonfinite_count" counts environments reset or
-            dropped and updates skipped because of non-finite numbers; a metric that is not finite
-            itself is None; times are in seconds, None where a recorded block hides them.
-        """
-        timer = PhaseTimer(self.device)
-        rate = self.set_learning_rates()
-        if self._fixed is not None and self._fixed.left:
-            self._forget_recording()
-        if self._cuda_graphs and self._fixed is None and self._since_start >= _WARM_UP:
-            rollout, metrics = self._record(timer)
-        else:
-            rollout, metrics = self.train_once(timer)
-        self._since_start += 1
-        return self._finish_iteration(rollout, metrics, timer, rate)
-
-    def train_once(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
-        """Runs the blocks of one iteration, through `self.blocks`, each in a phase of the timer.
-
-        Returns:
-            The rollout, and metrics on the device by name; among them "nonfinite_count", and
-            "skipped_updates", which is 1 where the actor's update was skipped or its gradient 0.
-        """
-        raise NotImplementedError
 
     def set_learning_rates(self) -> float:
         """Gives every optimizer its rate for the present iteration; returns the actor's."""
@@ -159,9 +100,7 @@ class FirstOrderAlgorithm:
         self.horizon_normalizers = self.frozen_normalizers()
         if self._fixed:
             self._fixed.leave()
-        rollout = collect_rollout(
-            self.env, sample_action, self.config.horizon, self.image_gradient
-        )
+        rollout = collect_rollout(self.env, sample_action, self.config.horizon, self.image_gradient)
         if self._fixed:
             self._fixed.keep()
         return rollout
@@ -231,99 +170,6 @@ class FirstOrderAlgorithm:
         self.actor.recenter(self.env.observation, _CENTER_SHARE)
         return {"critic_loss": loss, "critic_grad_norm": norm, "nonfinite_count": skipped}
 
-    def new_generator(self, stream: str) -> torch.Generator:
-        """Makes a random generator on the device for a stream of its own."""
-        seed = stream_seed(self.context.seed, stream)
-        return torch.Generator(self.device).manual_seed(seed)
-
     def learning_rate(self, first: float) -> float:
         """Interpolates a learning rate for the present iteration."""
-        return linear_learning_rate(
-            first, self.config.final_learning_rate, self.env_steps, self.context.env_steps
-        )
-
-    def _finish_iteration(
-        self, rollout: Rollout, on_device: dict[str, Tensor], timer: PhaseTimer, rate: float
-    ) -> Metrics:
-        """Counts the iteration; reads the device once and names all metrics."""
-        self.iteration += 1
-        self.env_steps += rollout.rewards.numel()
-        self.episodes.add(
-            rollout.done[:, self.measured],
-            rollout.episode_returns[:, self.measured],
-            rollout.episode_lengths[:, self.measured],
-        )
-        on_device["nonfinite_count"] = on_device["nonfinite_count"] + rollout.nonfinite.sum()
-        numbers = torch.stack([value.detach().double() for value in on_device.values()]).tolist()
-        mean_return, mean_length = self.episodes.mean()
-        metrics: Metrics = {
-            "return": mean_return,
-            "episode_length": mean_length,
-            **{
-                name: number if math.isfinite(number) else None
-                for name, number in zip(on_device, numbers, strict=True)
-            },
-            "updates": 1,
-            "learning_rate": rate,
-        }
-        metrics.update({f"seconds_{name}": value for name, value in timer.seconds().items()})
-        for name, value in self.env.pop_seconds().items():
-            metrics[f"seconds_{name}"] = None if self._fixed else value
-        return metrics
-
-    # ------------------------------------------------------------------ recording
-
-    def _record(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
-        """Runs an iteration and records its blocks; where that fails, goes on without graphs."""
-        before = self.state_dict()
-        self._fixed = FixedState(self.env)
-        failure = ""
-        try:
-            self.blocks = Blocks(self._new_recorder())
-            return self.train_once(timer)
-        except RuntimeError as error:
-            failure = " ".join(str(e) for e in (error.__context__, error) if e is not None)
-        # Beyond the except block, which keeps what has failed and its memory.
-        warnings.warn(
-            f"CUDA graphs could not record an iteration ({failure}); training goes on without "
-            "them, more slowly. --no-cuda-graphs avoids the attempt.",
-            stacklevel=3,
-        )
-        self._cuda_graphs = False
-        self.load_state_dict(before)
-        return self.train_once(timer)
-
-    def _forget_recording(self) -> None:
-        self.blocks, self._fixed, self._since_start = Blocks(), None, 0
-
-    def _new_recorder(self) -> Recorder:
-        return CudaRecorder(self.device, [*self.generators.values(), self.env.generator])
-
-    # ------------------------------------------------------------------ saving
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Returns all that continuing bit for bit needs: tensors with dotted names."""
-        state = add_prefix("policy", self.policy.state_dict())
-        for name in self.parts:
-            state |= add_prefix(name, getattr(self, name).state_dict())
-        return {
-            **state,
-            **{f"generator.{name}": x.get_state() for name, x in self.generators.items()},
-            "episodes": self.episodes.state(),
-            "iteration": torch.tensor(self.iteration),
-            "env_steps": torch.tensor(self.env_steps),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restores what `state_dict` returned, for the same configuration."""
-        self._forget_recording()  # it reads other memory
-        self.policy.load_state_dict(strip_prefix("policy", state))
-        for name in self.parts:
-            getattr(self, name).load_state_dict(strip_prefix(name, state))
-        # New ones: a recording that failed may leave a generator that is waiting for its end.
-        for name in self.generators:
-            self.generators[name] = torch.Generator(self.device)
-            self.generators[name].set_state(state[f"generator.{name}"].cpu())
-        self.episodes.load_state(state["episodes"])
-        self.iteration = int(state["iteration"])
-        self.env_steps = int(state["env_steps"])
+        return self.scheduled(first, self.config.final_learning_rate)

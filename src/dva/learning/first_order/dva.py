@@ -40,11 +40,11 @@ from dva.learning.first_order.config import (
     choose_preset,
 )
 from dva.learning.first_order.guide import IMITATION_BETAS, Guide
-from dva.learning.first_order.regression import decoupled_objective, set_policy_gradient
-from dva.learning.first_order.rollout import Rollout
 from dva.learning.optimizer import ClippedAdam
 from dva.learning.registry import register
+from dva.learning.regression import decoupled_objective, set_policy_gradient
 from dva.learning.replay import RolloutReplay
+from dva.learning.rollout import Rollout
 from dva.policies import ActorPolicy, normalize
 from dva.policies.actor import Weights
 from dva.spec import STATE, Observation

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from dva.envs import Environment
 from dva.learning.first_order.config import FirstOrderConfig
-from dva.learning.first_order.regression import decoupled_objective, set_policy_gradient
-from dva.learning.first_order.rollout import Rollout
 from dva.learning.optimizer import ClippedAdam
+from dva.learning.regression import decoupled_objective, set_policy_gradient
 from dva.learning.replay import RolloutReplay
+from dva.learning.rollout import Rollout
 from dva.learning.state import add_prefix, strip_prefix
 from dva.policies import Actor
 from dva.spec import STATE

@@ -17,8 +17,8 @@ from dva.envs import Environment
 from dva.learning.algorithm import AlgorithmEntry, Preset, TrainingContext
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
 from dva.learning.first_order.config import FirstOrderConfig, Values, choose_preset
-from dva.learning.first_order.rollout import Rollout
 from dva.learning.registry import register
+from dva.learning.rollout import Rollout
 from dva.policies import ActorPolicy
 from dva.spec import Observation
 
