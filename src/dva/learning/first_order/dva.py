@@ -54,6 +54,9 @@ __all__ = ["DVA", "DvaConfig"]
 PIECE_MEMORY = {"cpu": 32.0, "cuda": 2048.0}
 """Memory for the activations of one piece of the regression by kind of device, MB. Smaller pieces
 pay more overhead; much larger ones fall out of a CPU's caches."""
+IMITATION_PIECES = {"cpu": 4, "cuda": 1}
+"""Pieces of an imitation's batch by kind of device, for a CPU's threads to share; more of them
+where the memory for one asks for it."""
 
 
 @dataclass
@@ -299,7 +302,7 @@ class DVA(FirstOrderAlgorithm):
             config.imitation_batch,
             self.generators["replay"],
             lambda seen: normalize(seen, self.horizon_normalizers),
-            self.micro_batch,
+            min(self.micro_batch, -(-config.imitation_batch // IMITATION_PIECES[self.device.type])),
             self.threads or 1,
         )
         return error, (skips < config.imitation_steps).float()
