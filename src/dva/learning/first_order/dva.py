@@ -26,6 +26,7 @@ from dva.compute.random_streams import stream_seed
 from dva.compute.timing import PhaseTimer
 from dva.envs import Environment
 from dva.learning.algorithm import AlgorithmEntry, Preset, TrainingContext
+from dva.learning.config import RegressionConfig, Values, require_count, require_rate
 from dva.learning.first_order.action_gradient import (
     ActionGradient,
     cap_environments,
@@ -33,16 +34,15 @@ from dva.learning.first_order.action_gradient import (
     find_action_gradient,
 )
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
-from dva.learning.first_order.config import (
-    MAX_LEARNING_RATE,
-    FirstOrderConfig,
-    Values,
-    choose_preset,
-)
+from dva.learning.first_order.config import FirstOrderConfig, choose_preset
 from dva.learning.first_order.guide import IMITATION_BETAS, Guide
 from dva.learning.optimizer import ClippedAdam
 from dva.learning.registry import register
-from dva.learning.regression import decoupled_objective, set_policy_gradient
+from dva.learning.regression import (
+    choose_micro_batch,
+    decoupled_objective,
+    set_policy_gradient,
+)
 from dva.learning.replay import RolloutReplay
 from dva.learning.rollout import Rollout
 from dva.policies import ActorPolicy, normalize
@@ -51,16 +51,13 @@ from dva.spec import STATE, Observation
 
 __all__ = ["DVA", "DvaConfig"]
 
-PIECE_MEMORY = {"cpu": 32.0, "cuda": 2048.0}
-"""Memory for the activations of one piece of the regression by kind of device, MB. Smaller pieces
-pay more overhead; much larger ones fall out of a CPU's caches."""
 IMITATION_PIECES = {"cpu": 4, "cuda": 1}
 """Pieces of an imitation's batch by kind of device, for a CPU's threads to share; more of them
 where the memory for one asks for it."""
 
 
 @dataclass
-class DvaConfig(FirstOrderConfig):
+class DvaConfig(FirstOrderConfig, RegressionConfig):
     """Hyperparameters of D.Va."""
 
     action_gradient: str = "adjoint"
@@ -82,29 +79,17 @@ class DvaConfig(FirstOrderConfig):
     """Their learning rate at the first step."""
     replay_images: int = 20_000
     """Samples of the last rollouts to imitate the guide on."""
-    micro_batch: int | None = None
-    """Images in one piece of the regression: sets its peak memory only. None: as many as fit
-    --memory-budget."""
-    memory_budget: float | None = None
-    """Memory for the regression's activations, MB, unless --micro-batch is given. None: 32 for each
-    thread of a CPU, 2048 on CUDA."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        cap, micro_batch, budget = self.action_gradient_cap, self.micro_batch, self.memory_budget
+        cap = self.action_gradient_cap
         valid = cap is None or 0.0 < cap < math.inf
         require("action_gradient_cap", cap, valid, "above 0, or None")
-        valid = micro_batch is None or micro_batch >= 1
-        require("micro_batch", micro_batch, valid, "1 or more, or None")
-        require("memory_budget", budget, budget is None or budget > 0.0, "above 0, or None")
         for name in ("imitation_steps", "imitation_batch", "replay_images"):
-            value = getattr(self, name)
-            require(name, value, 1 <= value <= 100_000_000, "between 1 and 100,000,000")
+            require_count(name, getattr(self, name), 100_000_000)
         share = self.guide_share
         require("guide_share", share, 0.0 <= share < 1.0, "from 0 to below 1")
-        rate = self.imitation_learning_rate
-        valid = 0.0 < rate <= MAX_LEARNING_RATE
-        require("imitation_learning_rate", rate, valid, "above 0 and at most 1")
+        require_rate("imitation_learning_rate", self.imitation_learning_rate)
 
 
 class DVA(FirstOrderAlgorithm):
@@ -139,7 +124,9 @@ class DVA(FirstOrderAlgorithm):
                 "gradient that needs no graph."
             )
         self._cuda_graphs = self._cuda_graphs and self.action_gradient.recordable
-        self.micro_batch = self._choose_micro_batch()
+        self.micro_batch = choose_micro_batch(
+            config, self.actor, env.num_envs * config.horizon, self.device, self.threads or 1
+        )
         """Samples in one pass of the regression, at most."""
         self.guide = self._make_guide() if config.guide else None
         """The policy of the state that learns in the policy's stead."""
@@ -241,20 +228,6 @@ class DVA(FirstOrderAlgorithm):
             self.micro_batch,
             self.threads or 1,
         )
-
-    def _choose_micro_batch(self) -> int:
-        """Takes what the config asks for; or else divides the samples into equal pieces, as large
-        as memory allows, and without a budget in the same way for any number of threads."""
-        config, each = self.config, self.actor.activation_bytes
-        samples = self.env.num_envs * config.horizon
-        if config.micro_batch is not None or each == 0:
-            return config.micro_batch or samples
-        memory = PIECE_MEMORY[self.device.type]
-        if config.memory_budget is not None:
-            memory = config.memory_budget / (self.threads or 1)
-        largest = max(1, int(memory * 2**20 / each))
-        pieces = -(-samples // largest)
-        return -(-samples // pieces)
 
     def _finite_action_gradient(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
         """Block 2, of the taught environments, capped and without those whose gradient is not

@@ -20,7 +20,11 @@ from torch import Tensor
 from dva.envs import Environment
 from dva.learning.first_order.config import FirstOrderConfig
 from dva.learning.optimizer import ClippedAdam
-from dva.learning.regression import decoupled_objective, set_policy_gradient
+from dva.learning.regression import (
+    decoupled_objective,
+    set_imitation_gradient,
+    set_policy_gradient,
+)
 from dva.learning.replay import RolloutReplay
 from dva.learning.rollout import Rollout
 from dva.learning.state import add_prefix, strip_prefix
@@ -130,7 +134,7 @@ class Guide:
             inputs = normalize({**seen, STATE: states}, normalizers)
             with torch.no_grad():
                 target = torch.tanh(self.actor(inputs)[0])
-            error = _set_imitation_gradient(self._pupil, inputs, target, micro_batch, threads)
+            error = set_imitation_gradient(self._pupil, inputs, target, micro_batch, threads)
             errors.append(error / target.var(0, correction=0).mean().clamp(min=1e-12))
             skips.append(self._pupil_optimizer.step()[1])
         return torch.stack(errors).mean(), torch.stack(skips).sum()
@@ -148,25 +152,3 @@ class Guide:
         self.actor.load_state_dict(strip_prefix("actor", state))
         self.optimizer.load_state_dict(strip_prefix("optimizer", state))
         self.replay.count.copy_(state["seen"])
-
-
-def _set_imitation_gradient(
-    actor: Actor, inputs: Mapping[str, Tensor], target: Tensor, micro_batch: int, threads: int
-) -> Tensor:
-    """Sets the actor's gradients to those of mean((tanh(mean) - target)^2); returns that error."""
-    errors: dict[int, Tensor] = {}
-
-    def objective(mean: Tensor, log_std: Tensor, start: int, stop: int) -> Tensor:
-        error = (torch.tanh(mean) - target[start:stop]).square().sum() / target.numel()
-        errors[start] = error.detach()
-        return error
-
-    set_policy_gradient(
-        actor,
-        lambda start, stop: {name: inputs[name][start:stop] for name in actor.spec},
-        objective,
-        len(target),
-        micro_batch,
-        threads,
-    )
-    return torch.stack([errors[start] for start in sorted(errors)]).sum()
