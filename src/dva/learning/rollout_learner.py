@@ -12,7 +12,7 @@ from dva.learning.algorithm import TrainingContext
 from dva.learning.config import ActorConfig
 from dva.learning.learner import Learner
 from dva.learning.optimizer import ClippedAdam
-from dva.learning.rollout import Rollout, collect_rollout, feedback
+from dva.learning.rollout import Rollout, collect_rollout, feedback, sensed
 from dva.policies import ActorPolicy, RunningNormalizer, normalize
 from dva.policies.actor import Weights
 from dva.spec import STATE, Observation
@@ -103,7 +103,8 @@ class RolloutLearner(Learner):
 
     def policy_input(self, observation: Observation) -> Observation:
         """Picks what the actor sees and normalises its vectors as the present horizon does."""
-        seen = {name: observation[name] for name in self.env.policy_spec}
+        seen = sensed(observation, self.env)
+        seen = {name: seen[name] for name in self.env.policy_spec}
         return normalize(seen, self.horizon_normalizers)
 
     def frozen_normalizers(self) -> dict[str, RunningNormalizer]:

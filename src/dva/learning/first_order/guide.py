@@ -6,10 +6,10 @@ as noisy as the exploration. So with a guide the regression has two parts. Impro
 regressed onto the guide, as D.Va does from states; and the policy imitates the guide's actions,
 which are free of noise and defined for every state, so that images of many past rollouts teach it.
 
-The guide acts in a share of the environments and learns there, as D.Va from states; in the others
-the policy acts, and the guide's actions in the states that it reaches are what it imitates (as in
-DAgger). Where the guide acts in none, it learns from what the policy did, in all of them. It is not
-needed after training.
+The guide acts in environments of its own and learns there, as D.Va from states: nothing is rendered
+in them, so that there can be many. In the others the policy acts, and the guide's actions in the
+states that it reaches are what it imitates (as in DAgger). Where the guide has no environments, it
+learns from what the policy does. It is not needed after training.
 """
 
 from collections.abc import Mapping
@@ -66,10 +66,11 @@ class Guide:
             self.actor.parameters(), config.adam_betas, config.max_grad_norm
         )
         self._pupil, self._pupil_optimizer = pupil, pupil_optimizer
-        samples = env.num_envs * config.horizon
+        self._blind = env.blind_envs
+        seeing = env.num_envs - env.blind_envs
         self.replay = RolloutReplay(
-            env.policy_spec, spec[STATE].channels, env.num_envs, config.horizon,
-            max(1, replay_images // samples), device,
+            env.policy_spec, spec[STATE].channels, seeing, config.horizon,
+            max(1, replay_images // (seeing * config.horizon)), device,
         )  # fmt: skip
 
     def learn(
@@ -90,7 +91,7 @@ class Guide:
         Returns:
             The norm of the guide's gradient, and 1.0 if the update was skipped, else 0.0.
         """
-        self.replay.add(rollout.frames, rollout.vectors, rollout.states)
+        self.replay.add(rollout.frames, rollout.vectors, rollout.states[:, self._blind :])
         states = normalizers[STATE](rollout.states[:, taught]).flatten(0, 1)
         set_policy_gradient(
             self.actor,
