@@ -316,7 +316,7 @@ _GUIDED = ("ant", "humanoid", "anymal")
 _GUIDED_VALUES: dict[str, Values] = {
     "cpu": {
         "guide": True, "guide_envs": 56, "num_envs": 8, "horizon": 32, "iterations": 4_000,
-        "actor_learning_rate": 2e-3,
+        "actor_learning_rate": 2e-3, "imitation_steps": 12,
     },
     "fast": {"guide": True, "guide_envs": 192, "num_envs": 64},
 }  # fmt: skip
