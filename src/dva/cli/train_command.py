@@ -21,7 +21,7 @@ from dva.runs.config import default_config
 from dva.runs.resume import continued_config, require_continuable
 from dva.sim import find_simulator
 
-__all__ = ["run"]
+__all__ = ["new_config", "require_parts", "run"]
 
 AlgorithmConfig = TypeVar("AlgorithmConfig")
 DESCRIPTION = """Train a policy: from pixels (shac: from states), unless --observe says otherwise.
@@ -44,9 +44,9 @@ def run(arguments: Sequence[str]) -> int:
     require_values(arguments, "train")
     resume = find_value(arguments, "--resume")
     resumed = None if resume is None else runs.Run.open(resume)
-    config = _continued(arguments, resumed) if resumed else _new(arguments)
+    config = _continued(arguments, resumed) if resumed else new_config(arguments)
     config.validate()
-    _require_parts(config)
+    require_parts(config)
     try:
         with Progress(config, sys.stdout) as progress:
             outcome = runs.train(config, progress.update, resumed)
@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
     return _conclude(outcome)
 
 
-def _new(arguments: Sequence[str]) -> runs.TrainConfig:
+def new_config(arguments: Sequence[str]) -> runs.TrainConfig:
     """Reads the flags of a new run, first those that choose the preset with the defaults."""
     algo = find_value(arguments, "--algo") or "dva"
     with usage_errors():
@@ -94,7 +94,7 @@ def _continued(arguments: Sequence[str], resumed: runs.Run) -> runs.TrainConfig:
     return config
 
 
-def _require_parts(config: runs.TrainConfig) -> None:
+def require_parts(config: runs.TrainConfig) -> None:
     """Looks up the names of what is built later, so that a wrong one is said before the header."""
     with usage_errors():
         find_simulator(config.env.simulator)

@@ -2,7 +2,7 @@
 
 Enters: a `TrainConfig` (what to train, how long, on what). Leaves: a folder with the configuration,
 metrics, TensorBoard events, checkpoints, videos, a learning curve and an evaluation; `Run` opens it
-again and `load_policy` brings the policy back. Nothing is pickled, and no run overwrites another's
+again and `load_policy` brings the policy back. `matrix` makes many of them. Nothing is pickled, and no run overwrites another's
 files. What is written, when it is saved and how a policy is evaluated may be changed here; what is
 learned may not.
 """

@@ -121,6 +121,8 @@ class Session:
 
     def train(self) -> str:
         """Trains; returns why it stopped. A checkpoint of the last iteration is left behind."""
+        if self._lacks_evaluation():
+            return self._reason_at_last_step()
         self.run.write_config(
             {
                 "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -148,7 +150,7 @@ class Session:
         """Makes sure that steps are left; the advice never shrinks the run's plan."""
         run, done = self.config.run, self.algorithm.env_steps
         planned, stop = run.env_steps, run.stop_at
-        if done < run.last_step:
+        if done < run.last_step or self._lacks_evaluation():
             return
         if done < planned:
             raise UsageError(
@@ -161,6 +163,15 @@ class Session:
             f"The run has finished {done} of {planned} planned steps. To train on, plan more: "
             f"--env-steps {more}{also}."
         )
+
+    def _lacks_evaluation(self) -> bool:
+        """Tells whether training is done, and was ended before its evaluation."""
+        done = self.algorithm.env_steps
+        return done >= self.config.run.last_step and self.run.lacks_evaluation(done)
+
+    def _reason_at_last_step(self) -> str:
+        run = self.config.run
+        return "finished" if run.last_step == run.env_steps else "stop_at"
 
     def _iterate(self, writer: MetricsWriter) -> str:
         algorithm = self.algorithm
@@ -207,8 +218,7 @@ class Session:
                     self._film()
         writer.flush()
         self._save(row)
-        planned = self.config.run.env_steps
-        return reason or ("finished" if self.config.run.last_step == planned else "stop_at")
+        return reason or self._reason_at_last_step()
 
     def _planned(self) -> int:
         """Returns the environment steps that schedules go by in the next iteration.
