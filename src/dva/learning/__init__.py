@@ -16,16 +16,19 @@ from dva.learning.algorithm import (
 )
 from dva.learning.first_order.dva import DVA, DvaConfig
 from dva.learning.first_order.shac import SHAC, ShacConfig
+from dva.learning.on_policy.ppo import PPO, PpoConfig
 from dva.learning.registry import get, names, register
 
 __all__ = [
     "DVA",
+    "PPO",
     "SHAC",
     "Algorithm",
     "AlgorithmEntry",
     "DvaConfig",
     "LargeState",
     "Metrics",
+    "PpoConfig",
     "Preset",
     "ShacConfig",
     "TrainingContext",
