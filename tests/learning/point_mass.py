@@ -31,7 +31,7 @@ class PointMass:
         seed: int = 0,
         observe: tuple[str, ...] = ("pixels",),
     ) -> None:
-        self.num_envs = num_envs
+        self.num_envs, self.image_size = num_envs, image_size
         self.device = torch.device("cpu")
         self.episode_length = episode_length
         self.simulator: Any = SimpleNamespace(differentiable=True)
@@ -95,6 +95,11 @@ class PointMass:
         frame = self._paint()
         self.stack = restart(push(self.stack, frame), frame, done)
         return self.observation, after.reward, after.terminated, truncated, info
+
+    def without_sensors(self, seed: int) -> "PointMass":
+        return PointMass(
+            self.num_envs, self.episode_length, self.image_size, seed, observe=("state",)
+        )
 
     def detach(self) -> None:
         self.state = self.state.detach()

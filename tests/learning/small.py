@@ -10,6 +10,8 @@ from dva.learning import (
     DVA,
     PPO,
     SHAC,
+    DAgger,
+    DaggerConfig,
     DvaConfig,
     Metrics,
     PpoConfig,
@@ -18,6 +20,7 @@ from dva.learning import (
 )
 from dva.learning.config import ActorConfig
 from dva.learning.rollout_learner import RolloutLearner
+from dva.policies import SavedPolicy
 
 VALUES: dict[str, Any] = {
     "horizon": 5, "trunk_size": 16, "actor_hidden": (16,), "precision": "float32",
@@ -65,6 +68,25 @@ def small_ppo(
     env = env or PointMass(6)
     config = PpoConfig(**{**VALUES, "critic_hidden": (16,), "epochs": 2, **changes})
     return PPO(env, config, context(env, config, iterations, seed, threads=threads))
+
+
+def small_dagger(
+    env: Environment | None = None,
+    expert: SavedPolicy | None = None,
+    seed: int = 0,
+    iterations: int = 20,
+    threads: int | None = None,
+    **changes: Any,
+) -> DAgger:
+    """Makes DAgger for an environment, by default 6 point masses; SHAC trains an expert for three
+    iterations if none is given."""
+    env = env or PointMass(6)
+    shac = ShacConfig(**{**VALUES, **CRITIC})
+    steps = {"learning_starts": 0, "replay_samples": 90, "batch": 12, "max_updates": 20}
+    training = {"expert_training": shac, "expert_steps": 3 * 5 * env.num_envs}
+    config = DaggerConfig(**{**VALUES, **steps, **training, "stop_loss": 0.0, **changes})
+    told = context(env, config, iterations, seed, threads=threads, expert=expert)
+    return DAgger(env, config, told)
 
 
 def without_times(metrics: Metrics) -> Metrics:
