@@ -18,6 +18,7 @@ from dva.envs import EnvConfig
 from dva.envs.make import choose_sensors
 from dva.runs.checkpoint import read_pointer
 from dva.runs.config import default_config
+from dva.runs.expert import expert_run
 from dva.runs.resume import continued_config, require_continuable
 from dva.sim import find_simulator
 
@@ -46,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     resumed = None if resume is None else runs.Run.open(resume)
     config = _continued(arguments, resumed) if resumed else new_config(arguments)
     config.validate()
-    require_parts(config)
+    require_parts(config, resumed)
     try:
         with Progress(config, sys.stdout) as progress:
             outcome = runs.train(config, progress.update, resumed)
@@ -94,7 +95,7 @@ def _continued(arguments: Sequence[str], resumed: runs.Run) -> runs.TrainConfig:
     return config
 
 
-def require_parts(config: runs.TrainConfig) -> None:
+def require_parts(config: runs.TrainConfig, resumed: runs.Run | None = None) -> None:
     """Looks up the names of what is built later, so that a wrong one is said before the header."""
     with usage_errors():
         find_simulator(config.env.simulator)
@@ -102,6 +103,7 @@ def require_parts(config: runs.TrainConfig) -> None:
         look_up = learning.get(config.algo).look_up
         if look_up is not None:
             look_up(config.algorithm)
+    expert_run(config, resumed)
 
 
 def _parse(arguments: Sequence[str], base: runs.TrainConfig, command: str = "train") -> TrainFlags:

@@ -125,6 +125,11 @@ class Environment(Protocol):
         """Computes one control step of any states, and leaves the environment as it is."""
         ...
 
+    def without_sensors(self, seed: int) -> "Environment":
+        """Makes environments of the same robots and task, whose policies see the state alone: they
+        read no sensor, and their starts come from a seed of their own."""
+        ...
+
     def detach(self) -> None:
         """Cuts the graph at the present state."""
         ...

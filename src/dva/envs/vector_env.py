@@ -228,6 +228,12 @@ class VectorEnv:
         self._episode_step = self._episode_step.masked_fill(done, 0)
         self._episode_return = self._episode_return.masked_fill(done, 0.0)
 
+    def without_sensors(self, seed: int) -> "VectorEnv":
+        """Makes environments of the same robots and task, whose policies see the state alone: no
+        sensor is read, starts come from this seed, and only the simulator is shared."""
+        self._check_open()
+        return VectorEnv(self.task, self.simulator, (), (STATE,), seed, self.stochastic_start)
+
     def detach(self) -> None:
         """Cuts the graph: what comes later has no gradient to actions before this call."""
         self._check_ready()

@@ -16,16 +16,22 @@ from dva.learning.algorithm import (
 )
 from dva.learning.first_order.dva import DVA, DvaConfig
 from dva.learning.first_order.shac import SHAC, ShacConfig
+from dva.learning.imitation.dagger import DAgger, DaggerConfig
+from dva.learning.on_policy.ppo import PPO, PpoConfig
 from dva.learning.registry import get, names, register
 
 __all__ = [
+    "DAgger",
     "DVA",
+    "PPO",
     "SHAC",
     "Algorithm",
     "AlgorithmEntry",
+    "DaggerConfig",
     "DvaConfig",
     "LargeState",
     "Metrics",
+    "PpoConfig",
     "Preset",
     "ShacConfig",
     "TrainingContext",

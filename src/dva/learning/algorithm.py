@@ -108,6 +108,8 @@ class TrainingContext:
     torch."""
     cuda_graphs: bool = True
     """Whether blocks may be recorded as CUDA graphs."""
+    expert: SavedPolicy | None = None
+    """The policy of the run that the configuration names as its expert, if it names one."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,9 @@ class AlgorithmEntry:
     look_up: Callable[[Any], object] | None = None
     """Finds what the configuration names and building will need, so that a wrong name is a
     ValueError before anything is built; None where it names nothing."""
+    expert: Callable[[Any], Path | None] | None = None
+    """Gives the folder of the run whose policy the configuration names as an expert: the algorithm
+    finds it in its `TrainingContext`. None where configurations name none."""
     image_gradient: bool = False
     """Whether it differentiates through images, in one graph."""
     final_observations: bool = False

@@ -130,8 +130,9 @@ class Learner:
         """
         raise NotImplementedError
 
-    def set_learning_rates(self) -> float:
-        """Gives every optimizer its rate for the present iteration; returns the policy's."""
+    def set_learning_rates(self) -> float | None:
+        """Gives every optimizer its rate for the present iteration; returns the policy's, or None
+        where only the device knows it and `train_once` has it among its metrics."""
         raise NotImplementedError
 
     def new_generator(self, stream: str) -> torch.Generator:
@@ -144,7 +145,11 @@ class Learner:
         return linear_learning_rate(first, final, self.env_steps, self.context.env_steps)
 
     def _finish_iteration(
-        self, experience: Experience, on_device: dict[str, Tensor], timer: PhaseTimer, rate: float
+        self,
+        experience: Experience,
+        on_device: dict[str, Tensor],
+        timer: PhaseTimer,
+        rate: float | None,
     ) -> Metrics:
         """Counts the iteration; reads the device once and names all metrics."""
         self.iteration += 1
@@ -166,7 +171,7 @@ class Learner:
             },
         }
         metrics.setdefault("updates", 1)
-        metrics["learning_rate"] = rate
+        metrics.setdefault("learning_rate", rate)
         metrics.update({f"seconds_{name}": value for name, value in timer.seconds().items()})
         for name, value in self.env.pop_seconds().items():
             metrics[f"seconds_{name}"] = None if self._fixed else value

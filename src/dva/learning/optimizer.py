@@ -40,8 +40,9 @@ class ClippedAdam:
             "exp_avg_sq": [torch.zeros_like(p, requires_grad=False) for p in self.parameters],
         }
 
-    def set_learning_rate(self, rate: float) -> None:
-        """Sets the learning rate of later updates, which is 0 before the first call."""
+    def set_learning_rate(self, rate: float | Tensor) -> None:
+        """Sets the learning rate of later updates, which is 0 before the first call: a number, or
+        a tensor () on the device."""
         self._rate.fill_(rate)
 
     def zero_grad(self) -> None:

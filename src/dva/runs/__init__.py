@@ -10,8 +10,9 @@ learned may not.
 from dva.compute.errors import UsageError
 from dva.runs.build import build
 from dva.runs.config import RunConfig, TrainConfig, default_config
+from dva.runs.evaluate_run import evaluate_run, make_env
 from dva.runs.evaluation import Evaluation, evaluate
-from dva.runs.policy import evaluate_run, load_policy, make_env
+from dva.runs.policy import load_policy
 from dva.runs.run import Run
 from dva.runs.training import Outcome, Update, train
 

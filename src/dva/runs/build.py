@@ -16,6 +16,7 @@ from dva.compute.threads import use_threads
 from dva.envs import VectorEnv, make
 from dva.learning import Algorithm, TrainingContext
 from dva.runs.config import TrainConfig
+from dva.runs.expert import Expert, load_expert
 
 __all__ = [
     "Built",
@@ -50,7 +51,7 @@ def build(config: TrainConfig) -> Iterator[Built]:
     with threads_of(config) as threads:
         env = build_env(config, threads=threads, training=True)
         try:
-            context = training_context(config, threads)
+            context = training_context(config, threads, load_expert(config, threads))
             yield Built(env, build_algorithm(config, env, context), threads)
         finally:
             env.close()
@@ -123,14 +124,17 @@ def blind_envs(config: TrainConfig) -> int:
     return 0 if wish is None else wish(config.algorithm)
 
 
-def training_context(config: TrainConfig, threads: int | None) -> TrainingContext:
+def training_context(
+    config: TrainConfig, threads: int | None, expert: Expert | None = None
+) -> TrainingContext:
     """Returns what a configuration tells its algorithm.
 
     Args:
         threads: CPU threads for work side by side; None leaves parallelism to torch.
+        expert: the one that `load_expert` found for it.
     """
-    run = config.run
-    return TrainingContext(run.env_steps, run.seed, threads, run.cuda_graphs)
+    run, policy = config.run, None if expert is None else expert.policy
+    return TrainingContext(run.env_steps, run.seed, threads, run.cuda_graphs, policy)
 
 
 def build_algorithm(config: TrainConfig, env: VectorEnv, context: TrainingContext) -> Algorithm:

@@ -18,6 +18,7 @@ from dva.runs.build import (
     training_context,
 )
 from dva.runs.config import TrainConfig
+from dva.runs.expert import keep_expert, load_expert
 from dva.runs.learner import require_savable
 from dva.runs.resume import continued_config, require_continuable
 from dva.runs.run import Run
@@ -118,15 +119,18 @@ def train(
     torch.manual_seed(stream_seed(config.run.seed, "torch"))
     with memory_errors(config), threads_of(config) as threads:
         # Built before the folder is made: what cannot be built leaves no empty run behind.
+        expert = load_expert(config, threads, resume)
         say("Building the environment (the first time compiles kernels)")
         env = build_env(config, threads=threads, training=True)
         try:
-            context = training_context(config, threads)
+            context = training_context(config, threads, expert)
             algorithm = build_algorithm(config, env, context)
             require_savable(algorithm, learning.get(config.algo), env.device)
             run = Run.create(config) if resume is None else resume
             with run.locked():
                 run.config, run.paced = config, paced
+                if expert is not None:
+                    keep_expert(run, expert)
                 session = Session(run, env, algorithm, context, started, say, show)
                 if resume is not None:
                     session.restore(planned)
