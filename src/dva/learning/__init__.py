@@ -17,12 +17,16 @@ from dva.learning.algorithm import (
 from dva.learning.first_order.dva import DVA, DvaConfig
 from dva.learning.first_order.shac import SHAC, ShacConfig
 from dva.learning.registry import get, names, register
+from dva.learning.world_model.config import DreamerV3Config
+from dva.learning.world_model.dreamerv3 import DreamerV3
 
 __all__ = [
     "DVA",
     "SHAC",
     "Algorithm",
     "AlgorithmEntry",
+    "DreamerV3",
+    "DreamerV3Config",
     "DvaConfig",
     "LargeState",
     "Metrics",

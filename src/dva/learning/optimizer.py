@@ -23,14 +23,20 @@ class ClippedAdam:
         parameters: the parameters to train, float32.
         betas: decay rates of the two moments.
         max_norm: largest norm of a gradient, to which a larger one is clipped.
+        eps: added to the root of the second moment.
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], betas: tuple[float, float], max_norm: float
+        self,
+        parameters: Iterable[nn.Parameter],
+        betas: tuple[float, float],
+        max_norm: float,
+        eps: float = 1e-8,
     ) -> None:
         self.parameters = list(parameters)
         self.betas = betas
         self.max_norm = max_norm
+        self.eps = eps
         device = self.parameters[0].device
         # On the device, so that a recorded update reads the rate of the present iteration.
         self._rate = torch.zeros((), device=device)
@@ -82,7 +88,7 @@ class ClippedAdam:
             beta2=self.betas[1],
             lr=self._rate,
             weight_decay=0.0,
-            eps=1e-8,
+            eps=self.eps,
             maximize=False,
         )
         return norm, skipped
