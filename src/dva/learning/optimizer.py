@@ -66,7 +66,9 @@ class ClippedAdam:
         Raises:
             RuntimeError: a parameter has no gradient.
         """
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        # Contiguous, as parameters and moments are: the fused kernel goes through memory, whatever
+        # the strides.
+        gradients = [p.grad.contiguous() for p in self.parameters if p.grad is not None]
         if len(gradients) < len(self.parameters):
             raise RuntimeError("A parameter has no gradient. Compute all gradients before step().")
         norm = nn.utils.get_total_norm(gradients)
