@@ -8,6 +8,7 @@ from dva.compute.arguments import require
 from dva.compute.errors import require_known
 from dva.compute.precision import Precision
 from dva.learning.algorithm import PRESETS, Preset
+from dva.learning.steps import MEMORIES, Memory
 
 __all__ = ["SIZES", "DreamerV3Config", "ModelSize", "choose_preset"]
 
@@ -59,17 +60,18 @@ class DreamerV3Config:
     """What ties latent states to observations: reconstruction, a decoder of them, or none, a loss
     that decorrelates features."""
     train_ratio: float = 512.0
-    """Replayed steps for each step that the environments make; one step has --action-repeat
-    environment steps."""
+    """Steps that updates replay for each one taken; a step is an action, repeated or not."""
     batch_size: int = 16
     """Sequences in a batch."""
     batch_length: int = 64
     """Steps of a sequence."""
-    replay_size: int = 1_000_000
-    """Steps that the replay holds, over all environments."""
-    prefill: int = 1_000
-    """Steps with random actions before the first update, over all environments; at least as many as
-    a sequence has."""
+    replay_steps: int = 1_000_000
+    """Actions that the replay holds, over all environments."""
+    replay_memory: Memory = "device"
+    """device, or host: in the host's memory, for a GPU whose own is too small."""
+    seed_steps: int = 2_000
+    """Environment steps of random actions before the first update, over all environments; more if
+    a sequence needs more."""
     action_repeat: int = 2
     """Environment steps for which an action is repeated."""
     imagination_horizon: int = 15
@@ -107,12 +109,13 @@ class DreamerV3Config:
         require_known("size", self.size, SIZES)
         require_known("decoder", self.decoder, DECODERS)
         for name in (
-            "batch_size", "replay_size", "action_repeat", "imagination_horizon",
+            "batch_size", "replay_steps", "action_repeat", "imagination_horizon",
         ):  # fmt: skip
             value = getattr(self, name)
             require(name, value, 1 <= value <= 1_000_000_000, "between 1 and 1,000,000,000")
         require("batch_length", self.batch_length, self.batch_length >= 2, "2 or more")
-        require("prefill", self.prefill, self.prefill >= 0, "0 or more")
+        require("seed_steps", self.seed_steps, self.seed_steps >= 0, "0 or more")
+        require_known("replay_memory", self.replay_memory, MEMORIES)
         require("train_ratio", self.train_ratio, self.train_ratio > 0.0, "above 0")
         for name in ("discount", "td_lambda", "return_decay", "critic_decay"):
             value = getattr(self, name)
@@ -142,7 +145,7 @@ _CPU: dict[str, Any] = {
     "batch_size": 8,
     "batch_length": 32,
     "train_ratio": 64.0,
-    "replay_size": 100_000,
+    "replay_steps": 100_000,
     "model_learning_rate": 3e-4,
     "actor_learning_rate": 3e-4,
     "critic_learning_rate": 3e-4,

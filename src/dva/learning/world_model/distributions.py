@@ -16,7 +16,7 @@ __all__ = [
     "categorical_kl",
     "expected_value",
     "kl_losses",
-    "mixed_log_probs",
+    "mixed_probs",
     "one_hot_mode",
     "one_hot_sample",
     "symexp",
@@ -94,8 +94,8 @@ def expected_value(logits: Tensor, bins: Tensor) -> Tensor:
 # ---------------------------------------------------------------------- latents
 
 
-def mixed_log_probs(logits: Tensor, uniform_share: float) -> Tensor:
-    """Computes log probabilities (..., K) of categoricals mixed with a uniform distribution.
+def mixed_probs(logits: Tensor, uniform_share: float) -> Tensor:
+    """Computes probabilities (..., K) of categoricals mixed with a uniform distribution.
 
     Args:
         logits: (..., K).
@@ -105,29 +105,28 @@ def mixed_log_probs(logits: Tensor, uniform_share: float) -> Tensor:
     Source: DreamerV3, "unimix".
     """
     probs = F.softmax(logits, -1)
-    mixed = probs * (1.0 - uniform_share) + uniform_share / logits.shape[-1]
-    return mixed.log()
+    return probs * (1.0 - uniform_share) + uniform_share / logits.shape[-1]
 
 
-def one_hot_sample(log_probs: Tensor, uniform: Tensor) -> Tensor:
+def one_hot_sample(probs: Tensor, uniform: Tensor) -> Tensor:
     """Draws one-hot vectors (..., K), whose gradient is that of the probabilities.
 
     Args:
-        log_probs: (..., K).
+        probs: (..., K).
         uniform: (...) from [0, 1); the class is that in whose piece of [0, 1] the number lies.
 
     Source: DreamerV3, straight-through gradients.
     """
-    probs = log_probs.exp()
     with torch.no_grad():
         # Rounding may let the sum end below the number: the last class takes the rest.
         index = (probs.cumsum(-1)[..., :-1] <= uniform[..., None]).sum(-1)
-    return _one_hot(index, probs) + (probs - probs.detach())
+    hot = _one_hot(index, probs)
+    return hot + (probs - probs.detach()) if probs.requires_grad else hot
 
 
-def one_hot_mode(log_probs: Tensor) -> Tensor:
+def one_hot_mode(probs: Tensor) -> Tensor:
     """Returns the likeliest class as one-hot vectors (..., K), without gradient."""
-    return _one_hot(log_probs.argmax(-1), log_probs)
+    return _one_hot(probs.argmax(-1), probs)
 
 
 def _one_hot(index: Tensor, like: Tensor) -> Tensor:
@@ -135,13 +134,13 @@ def _one_hot(index: Tensor, like: Tensor) -> Tensor:
     return torch.zeros_like(like).detach().scatter_(-1, index[..., None], 1.0)
 
 
-def categorical_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+def categorical_kl(p: Tensor, q: Tensor) -> Tensor:
     """Computes KL(p || q) (...) of vectors of S categoricals, summed over them.
 
     Args:
-        log_p, log_q: (..., S, K).
+        p, q: probabilities (..., S, K), none of them 0.
     """
-    return (log_p.exp() * (log_p - log_q)).sum((-2, -1))
+    return (p * (p.log() - q.log())).sum((-2, -1))
 
 
 def kl_losses(posterior: Tensor, prior: Tensor, free_nats: float) -> tuple[Tensor, Tensor]:
@@ -151,7 +150,7 @@ def kl_losses(posterior: Tensor, prior: Tensor, free_nats: float) -> tuple[Tenso
     posterior towards the prior; neither has a gradient where the divergence is below the free nats.
 
     Args:
-        posterior, prior: log probabilities (..., S, K).
+        posterior, prior: probabilities (..., S, K), none of them 0.
         free_nats: divergence of a whole latent that costs nothing.
 
     Source: DreamerV3, the world model's loss.

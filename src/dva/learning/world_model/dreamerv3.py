@@ -13,6 +13,7 @@ steps are worth:
 
 import copy
 import math
+import os
 from collections.abc import Mapping
 
 import torch
@@ -29,7 +30,7 @@ from dva.learning.learner import Learner
 from dva.learning.optimizer import ClippedAdam
 from dva.learning.registry import register
 from dva.learning.state import add_prefix, strip_prefix
-from dva.learning.steps import Sequences, StepReplay
+from dva.learning.steps import Sequences, StepReplay, bytes_per_step
 from dva.learning.world_model.behaviour import (
     DreamerCritic,
     Imagined,
@@ -108,8 +109,15 @@ class DreamerV3(Learner):
             name: self.new_generator(name) for name in ("acting", "replay", "model", "imagination")
         }
         self.replay = StepReplay(
-            policy.model_spec, env.action_spec.size, env.num_envs, config.replay_size, self.device
+            policy.model_spec,
+            env.action_spec.size,
+            env.num_envs,
+            self._replay_capacity(),
+            self.device,
+            config.replay_memory,
         )
+        self._fetched: Sequences | None = None
+        """A batch from the host's memory, where recorded blocks read it."""
         self.collector = Collector(env, self.replay, config.action_repeat)
         self.memory = policy.initial_state(env.num_envs)
         """The policy's memory in the environments."""
@@ -132,7 +140,7 @@ class DreamerV3(Learner):
     def train_once(self, timer: PhaseTimer) -> tuple[StepsTaken, dict[str, Tensor]]:
         """Takes steps, then updates; see `Learner.train_once`."""
         with timer("rollout"):
-            steps = [] if self.replay.added else self._prefill()
+            steps = [] if self.replay.added else self._act_randomly()
             before = self._updates_due()
             while self._updates_due() == before:
                 steps.append(self._step())
@@ -145,7 +153,7 @@ class DreamerV3(Learner):
         return _joined(steps), {
             "reward": rewards.mean() / self.config.action_repeat,
             **{name: total / updates for name, total in sums.items()},
-            "updates": torch.tensor(updates),
+            "updates": torch.full((), float(updates), device=self.device),
             **counts,
         }
 
@@ -155,20 +163,19 @@ class DreamerV3(Learner):
         replayed = self.replay.added * self.env.num_envs * config.train_ratio
         return math.floor(replayed / (config.batch_size * config.batch_length))
 
-    def _prefill(self) -> list[StepsTaken]:
-        """Fills the replay by random actions."""
+    def _act_randomly(self) -> list[StepsTaken]:
+        """Takes the random actions that the first update waits for."""
         num_envs, size = self.env.num_envs, self.env.action_spec.size
-        count = max(self.config.batch_length, math.ceil(self.config.prefill / num_envs))
-        generator = self.generators["acting"]
-        draw = torch.rand((count, num_envs, size), generator=generator, device=self.device)
+        wanted = math.ceil(self.config.seed_steps / (num_envs * self.config.action_repeat))
+        count = max(self.config.batch_length, wanted)
+        draw = self._uniform("acting", count, num_envs, size)
         return [self.collector.step(action) for action in 2.0 * draw - 1.0]
 
     def _step(self) -> StepsTaken:
         """Takes one action of the policy in every environment."""
-        policy, generator, num_envs = self.policy, self.generators["acting"], self.env.num_envs
-        latents, size = policy.rssm.size.categoricals, self.env.action_spec.size
-        uniform = torch.rand((num_envs, latents), generator=generator, device=self.device)
-        normal = torch.randn((num_envs, size), generator=generator, device=self.device)
+        policy, num_envs = self.policy, self.env.num_envs
+        uniform = self._uniform("acting", num_envs, policy.rssm.size.categoricals)
+        normal = self._normal("acting", num_envs, self.env.action_spec.size)
         action, memory = policy.choose(self.collector.observation, self.memory, uniform, normal)
         taken = self.collector.step(action)
         self.memory = policy.reset(memory, taken.ended)
@@ -178,17 +185,27 @@ class DreamerV3(Learner):
 
     def _update_once(self) -> dict[str, Tensor]:
         """Updates all networks on new sequences; returns metrics."""
-        config = self.config
-        batch = self.blocks(
-            "sample", self.replay.sequences,
-            config.batch_size, config.batch_length, self.generators["replay"],
-        )  # fmt: skip
+        batch = self._draw()
         latent, model = self.blocks("world_model", self._learn_model, batch)
         behaviour = self.blocks("behaviour", self._learn_behaviour, latent, batch)
         metrics = {**model, **behaviour}
         metrics["nonfinite_count"] = sum(metrics.pop(name) for name in _SKIPS)
         # Copies: recorded blocks write the next update's numbers into the same memory.
         return {name: value.clone() for name, value in metrics.items()}
+
+    def _draw(self) -> Sequences:
+        """Draws the sequences of one update."""
+        config, generator = self.config, self.generators["replay"]
+        arguments = (config.batch_size, config.batch_length, generator)
+        if config.replay_memory == "device":
+            return self.blocks("draw", self.replay.sequences, *arguments)
+        # A recorded block cannot wait for the host: it finds them where the first ones were.
+        drawn = self.replay.sequences(*arguments)
+        if self._fetched is None:
+            self._fetched = drawn
+        for place, value in zip(_tensors(self._fetched), _tensors(drawn), strict=True):
+            place.copy_(value)
+        return self._fetched
 
     def _learn_model(self, batch: Sequences) -> tuple[Latent, dict[str, Tensor]]:
         """Updates the world model; returns the latent states of the batch, (B L, ...)."""
@@ -241,15 +258,32 @@ class DreamerV3(Learner):
     def _imagine(self, start: Latent) -> Imagined:
         horizon, count = self.config.imagination_horizon, len(start.deter)
         uniform = self._uniform("imagination", horizon, count, self.policy.rssm.size.categoricals)
-        normal = torch.randn(
-            (horizon, count, self.env.action_spec.size),
-            generator=self.generators["imagination"],
-            device=self.device,
-        )
+        normal = self._normal("imagination", horizon, count, self.env.action_spec.size)
         return imagine(self.policy.rssm, self.policy.actor, start, uniform, normal)
 
     def _uniform(self, generator: str, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self.generators[generator], device=self.device)
+
+    def _normal(self, generator: str, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generators[generator], device=self.device)
+
+    def _replay_capacity(self) -> int:
+        """Returns the steps that the replay is to hold.
+
+        Raises:
+            ValueError: the machine's memory cannot hold them.
+        """
+        config, on_cuda = self.config, self.device.type == "cuda"
+        each = bytes_per_step(self.policy.model_spec, self.env.action_spec.size)
+        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        on_host = config.replay_memory == "host" or not on_cuda
+        if on_host and config.replay_steps * each > installed:
+            raise ValueError(
+                f"replay_steps is {config.replay_steps:,}; at {each:,} bytes each they take "
+                f"{config.replay_steps * each / 1e9:,.0f} GB, and this machine has "
+                f"{installed / 1e9:,.0f} GB. Use at most --replay-steps {installed // each}."
+            )
+        return config.replay_steps
 
     # ------------------------------------------------------------------ saving
 
@@ -264,6 +298,7 @@ class DreamerV3(Learner):
         self.memory = {name: memory[name].to(self.device, copy=True) for name in self.memory}
 
 
+_ROWS = ("action", "reward", "first", "last", "terminated")
 _SKIPS = ("model_skips", "critic_skips", "actor_skips")
 
 
@@ -273,6 +308,10 @@ def _descend(loss: Tensor, optimizer: ClippedAdam) -> tuple[Tensor, Tensor]:
     for parameter, gradient in zip(optimizer.parameters, gradients, strict=True):
         parameter.grad = gradient
     return optimizer.step()
+
+
+def _tensors(batch: Sequences) -> list[Tensor]:
+    return [*batch.observation.values(), *(getattr(batch, name) for name in _ROWS)]
 
 
 def _joined(steps: list[StepsTaken]) -> StepsTaken:

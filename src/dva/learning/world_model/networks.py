@@ -18,7 +18,9 @@ __all__ = [
     "ImageEncoder",
     "NormedSilu",
     "dense",
+    "join_blocks",
     "mlp",
+    "split_blocks",
 ]
 
 _KERNEL = 4
@@ -47,11 +49,12 @@ class NormedSilu(nn.Module):
         return F.silu(F.rms_norm(x, self.scale.shape, self.scale.to(x.dtype), 1e-4))
 
 
-def dense(inputs: int, outputs: int, gain: float = 1.0) -> nn.Linear:
-    """Makes a linear layer with a bias of zero and a weight drawn by `draw_weight`."""
-    layer = nn.Linear(inputs, outputs)
+def dense(inputs: int, outputs: int, gain: float = 1.0, bias: bool = True) -> nn.Linear:
+    """Makes a linear layer with a bias of zero, or none, and a weight drawn by `draw_weight`."""
+    layer = nn.Linear(inputs, outputs, bias)
     draw_weight(layer.weight, inputs, gain)
-    nn.init.zeros_(layer.bias)
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -66,11 +69,15 @@ def draw_weight(weight: Tensor, inputs: int, gain: float = 1.0) -> None:
         nn.init.trunc_normal_(weight, 0.0, std, -2.0 * std, 2.0 * std)
 
 
-def mlp(inputs: int, units: int, layers: int) -> nn.Sequential:
-    """Stacks hidden layers, each made of linear, RMSNorm and SiLU."""
+def mlp(inputs: int, units: int, layers: int, bias: bool = True) -> nn.Sequential:
+    """Stacks hidden layers, each made of linear, RMSNorm and SiLU.
+
+    Inputs that are all zero must pass layers without bias: its slope there is 100, since the norm
+    divides by next to nothing, and 100 times 100 after two layers.
+    """
     parts: list[nn.Module] = []
     for _ in range(layers):
-        parts += [dense(inputs, units), NormedSilu(units)]
+        parts += [dense(inputs, units, bias=bias), NormedSilu(units)]
         inputs = units
     return nn.Sequential(*parts)
 
@@ -80,20 +87,32 @@ class BlockLinear(nn.Module):
 
     Args:
         inputs, outputs: sizes, multiples of `blocks`.
-        blocks: number of blocks.
+        blocks: number of blocks G.
+        bias: whether there is one.
     """
 
-    def __init__(self, inputs: int, outputs: int, blocks: int) -> None:
+    def __init__(self, inputs: int, outputs: int, blocks: int, bias: bool = True) -> None:
         super().__init__()
-        self.blocks = blocks
         self.weight = nn.Parameter(torch.empty(blocks, inputs // blocks, outputs // blocks))
-        self.bias = nn.Parameter(torch.zeros(outputs))
         draw_weight(self.weight, inputs // blocks)
+        zeros = torch.zeros(blocks, 1, outputs // blocks)
+        self.bias = nn.Parameter(zeros) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, inputs) to (B, outputs)."""
-        parts = x.view(len(x), self.blocks, -1).transpose(0, 1)
-        return torch.bmm(parts, self.weight).transpose(0, 1).reshape(len(x), -1) + self.bias
+        """Maps blocks first, (G, B, inputs / G) to (G, B, outputs / G)."""
+        if self.bias is None:
+            return torch.bmm(x, self.weight)
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+def split_blocks(x: Tensor, blocks: int) -> Tensor:
+    """Views (B, n) with blocks first: (G, B, n / G)."""
+    return x.unflatten(-1, (blocks, -1)).transpose(0, 1)
+
+
+def join_blocks(x: Tensor) -> Tensor:
+    """Copies (G, B, n / G) to (B, n)."""
+    return x.transpose(0, 1).flatten(1)
 
 
 # ---------------------------------------------------------------------- images
@@ -250,6 +269,9 @@ class Encoder(nn.Module):
         )
         vectors = sum(entry.stacked_shape[0] for entry in spec.vectors)
         self.mlp = mlp(vectors, units, layers) if vectors else None
+        if self.mlp is not None:
+            # A norm would hide how long a vector is, if nothing of constant length were added.
+            draw_weight(self.mlp[0].bias, vectors)  # type: ignore[arg-type]
         self.output_size = sum(image.output_size for image in self.images.values())  # type: ignore
         self.output_size += units if vectors else 0
 

@@ -6,8 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from dva.learning.world_model.config import ModelSize
-from dva.learning.world_model.distributions import mixed_log_probs, one_hot_mode, one_hot_sample
-from dva.learning.world_model.networks import BlockLinear, NormedSilu, dense, mlp
+from dva.learning.world_model.distributions import mixed_probs, one_hot_mode, one_hot_sample
+from dva.learning.world_model.networks import (
+    BlockLinear,
+    NormedSilu,
+    dense,
+    join_blocks,
+    mlp,
+    split_blocks,
+)
 
 __all__ = ["BlockGru", "Latent", "Observed", "Rssm"]
 
@@ -36,16 +43,16 @@ class Observed(NamedTuple):
     latent: Latent
     """(B, L, ...)."""
     posterior: Tensor
-    """(B, L, S, K), log probabilities of the stochastic part, given the observation."""
+    """(B, L, S, K), probabilities of the stochastic part, given the observation."""
     prior: Tensor
-    """(B, L, S, K), log probabilities of it, foreseen."""
+    """(B, L, S, K), probabilities of it, foreseen."""
 
 
 class BlockGru(nn.Module):
     """Is a gated recurrent unit whose recurrent weights are block-diagonal.
 
     With G blocks these weights, most of a large model, are G times fewer. All blocks read the same
-    inputs.
+    inputs. Only the gates have a bias: an episode begins with zeros, see `mlp`.
 
     Args:
         inputs: I.
@@ -58,19 +65,19 @@ class BlockGru(nn.Module):
     def __init__(self, inputs: int, size: int, blocks: int) -> None:
         super().__init__()
         self.blocks = blocks
-        self.read = dense(inputs, size)
-        self.recur = BlockLinear(size, size, blocks)
+        self.read = dense(inputs, size, bias=False)
+        self.recur = BlockLinear(size, size, blocks, bias=False)
         self.norm = NormedSilu(size)
         self.gates = BlockLinear(size, 3 * size, blocks)
 
     def forward(self, inputs: Tensor, deter: Tensor) -> Tensor:
         """Computes the next state (B, D) from inputs (B, I) and the present one (B, D)."""
-        hidden = self.norm(self.read(inputs) + self.recur(deter))
-        gates = self.gates(hidden).view(len(deter), self.blocks, 3, -1)
-        reset, candidate, update = (gate.flatten(1) for gate in gates.unbind(2))
+        blocks = split_blocks(deter, self.blocks)
+        hidden = self.norm(self.read(inputs) + join_blocks(self.recur(blocks)))
+        reset, candidate, update = self.gates(split_blocks(hidden, self.blocks)).chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         # An untrained unit remembers more than it takes in.
-        return torch.lerp(deter, candidate, torch.sigmoid(update - 1.0))
+        return join_blocks(torch.lerp(blocks, candidate, torch.sigmoid(update - 1.0)))
 
 
 class Rssm(nn.Module):
@@ -88,15 +95,17 @@ class Rssm(nn.Module):
         super().__init__()
         self.size, self.action_size = size, action_size
         units, deter, stoch = size.units, size.deter, size.categoricals * size.classes
-        self.read_deter = mlp(deter, units, 1)
-        self.read_stoch = mlp(stoch, units, 1)
-        self.read_action = mlp(action_size, units, 1)
-        self.gru = BlockGru(3 * units, deter, size.blocks)
-        self.prior_logits = nn.Sequential(mlp(deter, units, _PRIOR_LAYERS), dense(units, stoch))
-        # A layer of state and embedding together; its second part needs no earlier state.
+        # Layers of two inputs have two parts: what needs no earlier state is computed beforehand.
+        self.read_deter = mlp(deter, units, 1, bias=False)
+        self.read_stoch = dense(stoch, units, bias=False)
+        self.read_action = dense(action_size, units, bias=False)
+        self.read_norm = NormedSilu(units)
+        self.gru = BlockGru(2 * units, deter, size.blocks)
+        self.prior_logits = nn.Sequential(
+            mlp(deter, units, _PRIOR_LAYERS, bias=False), dense(units, stoch)
+        )
         self.posterior_deter = dense(deter, units)
-        self.posterior_embedding = nn.Linear(embedding, units, bias=False)
-        nn.init.trunc_normal_(self.posterior_embedding.weight, 0.0, embedding**-0.5)
+        self.posterior_embedding = dense(embedding, units, bias=False)
         self.posterior_norm = NormedSilu(units)
         self.posterior_logits = dense(units, stoch)
 
@@ -125,14 +134,14 @@ class Rssm(nn.Module):
         keep = (~first).to(embedding.dtype)[..., None]
         previous = torch.cat([torch.zeros_like(action[:, :1]), action[:, :-1]], 1) * keep
         # What needs no latent state is computed for all steps at once, time first.
-        taken = self.read_action(previous).transpose(0, 1)
+        acted = self.read_action(previous).transpose(0, 1)
         seen = self.posterior_embedding(embedding).transpose(0, 1)
         keep, uniform = keep.transpose(0, 1), uniform.transpose(0, 1)
         state = self.initial(len(embedding))
         deters, stochs, posteriors = [], [], []
         for t in range(len(seen)):
             state = Latent(state.deter * keep[t], state.stoch * keep[t])
-            deter = self._advance(state, taken[t])
+            deter = self._advance(state, acted[t])
             posterior = self._posterior(deter, seen[t])
             stoch = one_hot_sample(posterior, uniform[t]).flatten(1)
             state = Latent(deter, stoch)
@@ -170,9 +179,10 @@ class Rssm(nn.Module):
         deter = self._advance(state, self.read_action(action))
         return Latent(deter, one_hot_sample(self._prior(deter), uniform).flatten(1))
 
-    def _advance(self, state: Latent, action_features: Tensor) -> Tensor:
-        parts = [self.read_deter(state.deter), self.read_stoch(state.stoch), action_features]
-        return self.gru(torch.cat(parts, -1), state.deter)
+    def _advance(self, state: Latent, acted: Tensor) -> Tensor:
+        """Computes the next deterministic part (B, D), given what is read of the action."""
+        read = self.read_norm(self.read_stoch(state.stoch) + acted)
+        return self.gru(torch.cat([self.read_deter(state.deter), read], -1), state.deter)
 
     def _posterior(self, deter: Tensor, seen: Tensor) -> Tensor:
         hidden = self.posterior_norm(self.posterior_deter(deter) + seen)
@@ -182,6 +192,6 @@ class Rssm(nn.Module):
         return self._categoricals(self.prior_logits(deter))
 
     def _categoricals(self, logits: Tensor) -> Tensor:
-        """Computes log probabilities (..., S, K)."""
+        """Computes probabilities (..., S, K)."""
         shape = (self.size.categoricals, self.size.classes)
-        return mixed_log_probs(logits.unflatten(-1, shape), _UNIFORM_SHARE)
+        return mixed_probs(logits.unflatten(-1, shape), _UNIFORM_SHARE)
