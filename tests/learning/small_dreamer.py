@@ -11,8 +11,8 @@ from dva.learning.world_model.config import ModelSize
 
 SMALLEST = ModelSize(deter=16, units=16, classes=4, channels=8, categoricals=4, blocks=2)
 VALUES: dict[str, Any] = {
-    "size": "smallest", "batch_size": 3, "batch_length": 8, "train_ratio": 4.0, "seed_steps": 80,
-    "replay_steps": 600, "imagination_horizon": 4, "precision": "float32",
+    "size": "smallest", "batch_size": 3, "batch_length": 6, "train_ratio": 3.0, "seed_steps": 80,
+    "replay_steps": 600, "imagination_horizon": 3, "precision": "float32",
     "model_learning_rate": 1e-3, "actor_learning_rate": 1e-3, "critic_learning_rate": 1e-3,
 }  # fmt: skip
 

@@ -48,14 +48,14 @@ def test_metrics_have_the_same_names_from_the_first_iteration_on() -> None:
     assert empty == []
 
 
-@pytest.mark.parametrize(("ratio", "each"), [(4.0, None), (12.0, 3), (1.7, None)])
+@pytest.mark.parametrize(("ratio", "each"), [(3.0, 1), (9.0, 3), (1.7, None)])
 def test_updates_follow_the_train_ratio(ratio: float, each: int | None) -> None:
-    algorithm = small_dreamer(train_ratio=ratio)  # 6 environments, 24 steps in a batch
+    algorithm = small_dreamer(train_ratio=ratio)  # 6 environments, 18 steps in a batch
     counts = [algorithm.iterate()["updates"] for _ in range(8)]
-    filled = max(8, -(-40 // 6))  # steps before the first update
+    filled = max(6, -(-40 // 6))  # steps before the first update
     steps = algorithm.replay.added
-    assert sum(int(x or 0) for x in counts) == int(6 * steps * ratio / 24) - int(
-        6 * filled * ratio / 24
+    assert sum(int(x or 0) for x in counts) == int(6 * steps * ratio / 18) - int(
+        6 * filled * ratio / 18
     )
     assert each is None or set(counts) == {each}
     assert all(x and x >= 1 for x in counts)
@@ -76,18 +76,18 @@ def test_memory_is_reset_where_an_episode_ended() -> None:
 def test_imagination_starts_from_the_latent_states_of_the_batch() -> None:
     algorithm = small_dreamer()
     algorithm.iterate()
-    batch = algorithm.replay.sequences(3, 8, algorithm.generators["replay"])
+    batch = algorithm.replay.sequences(3, 6, algorithm.generators["replay"])
     latent, _ = algorithm._learn_model(batch)
-    assert latent.deter.shape == (24, 16) and not latent.deter.requires_grad
+    assert latent.deter.shape == (18, 16) and not latent.deter.requires_grad
     imagined = algorithm._imagine(latent)
-    assert imagined.features.shape == (5, 24, 32) and imagined.actions.shape == (4, 24, 2)
+    assert imagined.features.shape == (4, 18, 32) and imagined.actions.shape == (3, 18, 2)
     assert torch.equal(imagined.features[0], latent.features)
 
 
 def test_terminated_states_teach_nothing() -> None:
     algorithm = small_dreamer()
     algorithm.iterate()
-    batch = algorithm.replay.sequences(3, 8, algorithm.generators["replay"])
+    batch = algorithm.replay.sequences(3, 6, algorithm.generators["replay"])
     batch.terminated.fill_(True)
     latent, _ = algorithm._learn_model(batch)
     metrics = algorithm._learn_behaviour(latent, batch)
@@ -139,7 +139,7 @@ def test_a_seed_gives_the_same_training_and_another_one_another() -> None:
 
 
 def test_recorded_iterations_are_plain_iterations() -> None:
-    for changes in ({"train_ratio": 12.0, "replay_memory": "host"}, {"decoder": "none"}):
+    for changes in ({"train_ratio": 6.0, "replay_memory": "host"}, {"decoder": "none"}):
         plain, recorded = small_dreamer(**changes), small_dreamer(**changes)
         record_with(recorded, Tape())  # type: ignore[arg-type]
         assert train(recorded, 5) == train(plain, 5)
@@ -270,7 +270,7 @@ def test_updates_stay_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_is_resumed_evaluated_and_filmed(tmp_path: Path) -> None:
     flags = (
         "--num-envs 3 --image-size 16 --device cpu --threads 1 --size smallest --batch-size 3 "
-        "--batch-length 8 --seed-steps 60 --train-ratio 4 --replay-steps 600 "
+        "--batch-length 6 --imagination-horizon 3 --seed-steps 60 --train-ratio 3 --replay-steps 600 "
         "--evaluation-episodes 0 --video-interval 0"
     )
 

@@ -75,7 +75,9 @@ def test_every_parameter_of_the_model_learns() -> None:
 def test_it_learns_a_sequence_by_heart() -> None:
     algorithm, batch, uniform = filled(batch_size=2, batch_length=4, model_learning_rate=1e-2)
     batch.observation["pixels"][:] = batch.observation["pixels"][:1, :1].clone()
-    batch = dataclasses.replace(batch, reward=torch.tensor([[0.0, 3.0, -20.0, 0.5]]).repeat(2, 1))
+    # Rewards that are bins: their distributions can be certain.
+    rewards = algorithm.heads.bins[torch.tensor([[127, 136, 107, 130]])]  # 0, 3.1, -22, 0.6
+    batch = dataclasses.replace(batch, reward=rewards.repeat(2, 1))
     algorithm.set_learning_rates()
     first = metrics = algorithm._learn_model(batch)[1]
     for _ in range(120):
