@@ -26,6 +26,7 @@ from dva.compute.random_streams import stream_seed
 from dva.compute.timing import PhaseTimer
 from dva.envs import Environment
 from dva.learning.algorithm import AlgorithmEntry, Preset, TrainingContext
+from dva.learning.config import RegressionConfig, Values, require_count, require_rate
 from dva.learning.first_order.action_gradient import (
     ActionGradient,
     cap_environments,
@@ -33,16 +34,15 @@ from dva.learning.first_order.action_gradient import (
     find_action_gradient,
 )
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
-from dva.learning.first_order.config import (
-    MAX_LEARNING_RATE,
-    FirstOrderConfig,
-    Values,
-    choose_preset,
-)
+from dva.learning.first_order.config import FirstOrderConfig, choose_preset
 from dva.learning.first_order.guide import IMITATION_BETAS, Guide
 from dva.learning.optimizer import ClippedAdam
 from dva.learning.registry import register
-from dva.learning.regression import decoupled_objective, set_policy_gradient
+from dva.learning.regression import (
+    choose_micro_batch,
+    decoupled_objective,
+    set_policy_gradient,
+)
 from dva.learning.replay import RolloutReplay
 from dva.learning.rollout import Rollout
 from dva.policies import ActorPolicy, normalize
@@ -51,13 +51,13 @@ from dva.spec import STATE, Observation
 
 __all__ = ["DVA", "DvaConfig"]
 
-PIECE_MEMORY = {"cpu": 32.0, "cuda": 2048.0}
-"""Memory for the activations of one piece of the regression by kind of device, MB. Smaller pieces
-pay more overhead; much larger ones fall out of a CPU's caches."""
+IMITATION_PIECES = {"cpu": 4, "cuda": 1}
+"""Pieces of an imitation's batch by kind of device, for a CPU's threads to share; more of them
+where the memory for one asks for it."""
 
 
 @dataclass
-class DvaConfig(FirstOrderConfig):
+class DvaConfig(FirstOrderConfig, RegressionConfig):
     """Hyperparameters of D.Va."""
 
     action_gradient: str = "adjoint"
@@ -79,29 +79,17 @@ class DvaConfig(FirstOrderConfig):
     """Their learning rate at the first step."""
     replay_images: int = 20_000
     """Samples of the last rollouts to imitate the guide on."""
-    micro_batch: int | None = None
-    """Images in one piece of the regression: sets its peak memory only. None: as many as fit
-    --memory-budget."""
-    memory_budget: float | None = None
-    """Memory for the regression's activations, MB, unless --micro-batch is given. None: 32 for each
-    thread of a CPU, 2048 on CUDA."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        cap, micro_batch, budget = self.action_gradient_cap, self.micro_batch, self.memory_budget
+        cap = self.action_gradient_cap
         valid = cap is None or 0.0 < cap < math.inf
         require("action_gradient_cap", cap, valid, "above 0, or None")
-        valid = micro_batch is None or micro_batch >= 1
-        require("micro_batch", micro_batch, valid, "1 or more, or None")
-        require("memory_budget", budget, budget is None or budget > 0.0, "above 0, or None")
         for name in ("imitation_steps", "imitation_batch", "replay_images"):
-            value = getattr(self, name)
-            require(name, value, 1 <= value <= 100_000_000, "between 1 and 100,000,000")
+            require_count(name, getattr(self, name), 100_000_000)
         share = self.guide_share
         require("guide_share", share, 0.0 <= share < 1.0, "from 0 to below 1")
-        rate = self.imitation_learning_rate
-        valid = 0.0 < rate <= MAX_LEARNING_RATE
-        require("imitation_learning_rate", rate, valid, "above 0 and at most 1")
+        require_rate("imitation_learning_rate", self.imitation_learning_rate)
 
 
 class DVA(FirstOrderAlgorithm):
@@ -136,17 +124,20 @@ class DVA(FirstOrderAlgorithm):
                 "gradient that needs no graph."
             )
         self._cuda_graphs = self._cuda_graphs and self.action_gradient.recordable
-        self.micro_batch = self._choose_micro_batch()
+        self.micro_batch = choose_micro_batch(
+            config, self.actor, env.num_envs * config.horizon, self.device, self.threads or 1
+        )
         """Samples in one pass of the regression, at most."""
         self.guide = self._make_guide() if config.guide else None
         """The policy of the state that learns in the policy's stead."""
-        self._led = 0
-        """Environments in which the guide acts: the first ones."""
+        self.taught = slice(None)
+        """Environments whose action gradients teach; where a guide acts, its own: the first."""
         if self.guide is not None:
             self.parts = (*self.parts, "guide")
-            self._led = min(round(config.guide_share * env.num_envs), env.num_envs - 1)
-        if self._led > 0:
-            self.taught, self.measured = slice(0, self._led), slice(self._led, None)
+            led = max(1, round(config.guide_share * env.num_envs))
+            if config.guide_share > 0.0 and env.num_envs > 1:
+                led = min(led, env.num_envs - 1)
+                self.taught, self.measured = slice(led), slice(led, None)
 
     @property
     def large_state(self) -> RolloutReplay | None:
@@ -163,7 +154,7 @@ class DVA(FirstOrderAlgorithm):
         return rate
 
     def train_once(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
-        """Runs the three blocks and the critic's; see `FirstOrderAlgorithm.train_once`."""
+        """Runs the three blocks and the critic's; see `Learner.train_once`."""
         with timer("rollout"):
             rollout = self.blocks("rollout", self.rollout)
             measures = self.blocks("measures", self.measure, rollout)
@@ -173,14 +164,17 @@ class DVA(FirstOrderAlgorithm):
             )
         with timer("regression"):
             norm, skipped = self.blocks("regression", self._improve_actor, rollout, gradient)
+        nonfinite, dead = dropped.sum() + skipped, torch.maximum(skipped, (norm == 0.0).float())
         imitation: dict[str, Tensor] = {}
         if self.guide is not None:
             with timer("imitation"):
-                error, imitated = self.blocks("imitation", self._imitate)
+                error, skips = self.blocks("imitation", self._imitate)
             imitation = {"imitation_error": error}
-            skipped = torch.maximum(skipped, 1.0 - imitated)
+            nonfinite = nonfinite + skips
+            dead = torch.maximum(dead, (skips == self.config.imitation_steps).float())
         with timer("critic"):
             critic = self.blocks("critic", self.fit_critic, rollout)
+            self.blocks("statistics", self.update_statistics, rollout)
         return rollout, {
             **measures,
             **critic,
@@ -188,8 +182,8 @@ class DVA(FirstOrderAlgorithm):
             "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
             "actor_grad_norm": norm,
             "action_gradient_norm": gradient.norm(),
-            "skipped_updates": torch.maximum(skipped, (norm == 0.0).float()),
-            "nonfinite_count": critic["nonfinite_count"] + dropped.sum() + skipped,
+            "skipped_updates": dead,
+            "nonfinite_count": critic["nonfinite_count"] + nonfinite,
         }
 
     def rollout(self) -> Rollout:
@@ -235,20 +229,6 @@ class DVA(FirstOrderAlgorithm):
             self.threads or 1,
         )
 
-    def _choose_micro_batch(self) -> int:
-        """Takes what the config asks for; or else divides the samples into equal pieces, as large
-        as memory allows, and without a budget in the same way for any number of threads."""
-        config, each = self.config, self.actor.activation_bytes
-        samples = self.env.num_envs * config.horizon
-        if config.micro_batch is not None or each == 0:
-            return config.micro_batch or samples
-        memory = PIECE_MEMORY[self.device.type]
-        if config.memory_budget is not None:
-            memory = config.memory_budget / (self.threads or 1)
-        largest = max(1, int(memory * 2**20 / each))
-        pieces = -(-samples // largest)
-        return -(-samples // pieces)
-
     def _finite_action_gradient(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
         """Block 2, of the taught environments, capped and without those whose gradient is not
         finite; and the loss (N,), and which were dropped, bool (N,)."""
@@ -274,41 +254,39 @@ class DVA(FirstOrderAlgorithm):
     def _improve_actor(self, rollout: Rollout, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Block 3 and the update of the actor, or of its guide."""
         if self.guide is not None:
-            normalizer = self.horizon_normalizers[STATE]
-            return self.guide.learn(rollout, gradient, self.taught, normalizer)
+            return self.guide.learn(rollout, gradient, self.taught, self.horizon_normalizers)
         self.policy_gradient(rollout, gradient)
         return self.actor_optimizer.step()
 
     @torch.no_grad()
     def _guided_mean(self, observation: Observation) -> Tensor:
-        """What the guide does in its environments, the first ones: (led, A)."""
+        """What the guide does in its environments: (led, A)."""
         assert self.guide is not None
-        states = self.horizon_normalizers[STATE](observation[STATE][: self._led].detach())
+        states = self.horizon_normalizers[STATE](observation[STATE][self.taught].detach())
         return self.guide.actor({STATE: states})[0]
 
     def _own_mean(self, seen: Observation, weights: Weights) -> Tensor:
         """What the policy does in the others: (N - led, A)."""
-        return self.policy.mean({name: x[self._led :] for name, x in seen.items()}, weights)
+        return self.policy.mean({name: x[self.measured] for name, x in seen.items()}, weights)
 
     def _imitate(self) -> tuple[Tensor, Tensor]:
-        """Lets the actor imitate its guide; returns the error, and 1.0 if any update was made."""
+        """Lets the actor imitate its guide; returns the error, and the count of skipped updates."""
         assert self.guide is not None
         config = self.config
-        error, skips = self.guide.teach(
+        return self.guide.teach(
             config.imitation_steps,
             config.imitation_batch,
             self.generators["replay"],
-            lambda seen: normalize(seen, self.horizon_normalizers),
-            self.micro_batch,
+            self.horizon_normalizers,
+            min(self.micro_batch, -(-config.imitation_batch // IMITATION_PIECES[self.device.type])),
             self.threads or 1,
         )
-        return error, (skips < config.imitation_steps).float()
 
     def _make_guide(self) -> Guide:
         if list(self.env.policy_spec) == [STATE]:
             raise ValueError(
-                "A guide is for policies that do not see the state, and this one sees nothing else."
-                " Set guide=False (--no-guide)."
+                "A guide is for policies of images, and this one sees nothing but the state. "
+                "Set guide=False (--no-guide)."
             )
         self.generators["replay"] = self.new_generator("replay")
         self.actor_optimizer = ClippedAdam(
@@ -324,7 +302,7 @@ class DVA(FirstOrderAlgorithm):
     def _sample_action(self, weights: Weights, observation: Observation) -> tuple[Tensor, Tensor]:
         """Draws actions before tanh (N, A), leaves of the physics graph, and their noise."""
         seen = self.policy_input(observation)
-        if self._led > 0:
+        if self.taught != self.measured:
             mean = torch.cat([self._guided_mean(observation), self._own_mean(seen, weights)])
         else:
             mean = self.policy.mean(seen, weights)

@@ -15,8 +15,9 @@ from torch import Tensor
 from dva.compute.timing import PhaseTimer
 from dva.envs import Environment
 from dva.learning.algorithm import AlgorithmEntry, Preset, TrainingContext
+from dva.learning.config import Values
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
-from dva.learning.first_order.config import FirstOrderConfig, Values, choose_preset
+from dva.learning.first_order.config import FirstOrderConfig, choose_preset
 from dva.learning.registry import register
 from dva.learning.rollout import Rollout
 from dva.policies import ActorPolicy
@@ -70,8 +71,7 @@ class SHAC(FirstOrderAlgorithm):
         """Environments with a non-finite gradient in the present iteration, (N,)."""
 
     def train_once(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
-        """Runs the rollout, the actor's update and the critic's; see
-        `FirstOrderAlgorithm.train_once`."""
+        """Runs the rollout, the actor's update and the critic's; see `Learner.train_once`."""
         with timer("rollout"):
             rollout = self.blocks("rollout", self.collect, self._sample_action)
             measures = self.blocks("measures", self.measure, rollout)
@@ -81,6 +81,7 @@ class SHAC(FirstOrderAlgorithm):
             )
         with timer("critic"):
             critic = self.blocks("critic", self.fit_critic, rollout)
+            self.blocks("statistics", self.update_statistics, rollout)
         return rollout, {
             **measures,
             **critic,
