@@ -17,6 +17,9 @@ VALUES: dict[str, Any] = {
 }  # fmt: skip
 
 config.SIZES["smallest"] = SMALLEST
+config.SIZES["learning"] = ModelSize(
+    deter=32, units=32, classes=4, channels=4, categoricals=8, blocks=2
+)
 
 
 def small_dreamer(env: Environment | None = None, seed: int = 0, **changes: Any) -> DreamerV3:

@@ -48,6 +48,7 @@ def test_weights_keep_the_variance_and_are_cut_off() -> None:
 
 def test_block_linear_is_a_linear_layer_with_a_block_diagonal_weight() -> None:
     layer = BlockLinear(12, 6, 3)
+    assert layer.bias is not None
     layer.bias.data = drawn(3, 1, 2, seed=1)
     x = drawn(5, 12)
     found = join_blocks(layer(split_blocks(x, 3)))
@@ -69,23 +70,22 @@ def test_images_of_any_size_are_halved_and_come_back(
     halvings = len(encoder.sizes) - 1
     assert encoder.output_size == 2 * 2 ** (halvings - 1) * smallest[0] * smallest[1]
     images = (255 * torch.rand(3, *entry.shape)).to(torch.uint8)
-    assert encoder(images).shape == (3, encoder.output_size)
-    found = decoder(drawn(3, 7))
-    assert found.shape == (3, *entry.shape) and found.min() >= 0.0 and found.max() <= 1.0
+    assert encoder(encoder.centered(images)).shape == (3, encoder.output_size)
+    assert decoder(drawn(3, 7)).shape == (3, *entry.shape)
 
 
 def test_an_odd_side_reaches_its_last_pixel() -> None:
     encoder = ImageEncoder(pixels(9), 2, FLOAT)
     images = torch.zeros(1, 3, 9, 9)
     other = images.clone()
-    other[..., -1, -1] = 255.0
+    other[..., -1, -1] = 1.0
     assert not torch.allclose(encoder(images), encoder(other))
 
 
 def test_bfloat16_is_near_float32() -> None:
     torch.manual_seed(0)
     encoder, decoder = ImageEncoder(pixels(16), 4, FLOAT), ImageDecoder(pixels(16), 5, 4, FLOAT)
-    images, features = (255 * torch.rand(4, 3, 16, 16)).to(torch.uint8), drawn(4, 5)
+    images, features = drawn(4, 3, 16, 16), drawn(4, 5)
     exact = encoder(images), decoder(features)
     encoder.compute_dtype = decoder.compute_dtype = torch.bfloat16
     found = encoder(images), decoder(features)
@@ -116,13 +116,25 @@ def test_an_observation_of_images_and_vectors() -> None:
         "angles": drawn(4, 2),
         "s": 100.0 * drawn(4, 3, seed=1),
     }
-    assert encoder(observation).shape == (4, encoder.output_size)
+    prepared = encoder.prepare(observation)
+    torch.testing.assert_close(prepared["pixels"], observation["pixels"] / 255.0 - 0.5)
+    assert encoder(prepared).shape == (4, encoder.output_size)
     assert encoder.output_size == 2 * 2 * 4 * 4 + 8
     decoder = Decoder(spec, 6, 2, 8, 3, FLOAT)
     features = drawn(4, 6)
-    image = decoder.images["pixels"](features) - observation["pixels"] / 255.0
+    image = decoder.images["pixels"](features) + 0.5 - observation["pixels"] / 255.0
     assert decoder.vectors is not None
     joined = torch.cat([observation["angles"], observation["s"]], 1)
     vector = decoder.vectors(features) - symlog(joined)
     expected = image.square().sum((1, 2, 3)) + vector.square().sum(1)
-    torch.testing.assert_close(decoder.loss(features, observation), expected)
+    torch.testing.assert_close(decoder.loss(features, prepared), expected)
+
+
+def test_a_centre_is_subtracted_from_images() -> None:
+    encoder = Encoder(ObservationSpec((pixels(16),)), 2, 8, 3, FLOAT)
+    images = (255 * torch.rand(4, 3, 16, 16)).to(torch.uint8)
+    mean = images.float().mean(0)
+    encoder.center({"pixels": mean})
+    found = encoder.prepare({"pixels": images})["pixels"]
+    torch.testing.assert_close(found, (images.float() - mean) / 255.0)
+    assert "images.pixels.center" in encoder.state_dict()  # it is saved

@@ -45,6 +45,7 @@ def test_the_block_gru_is_a_gru_with_block_diagonal_weights() -> None:
     hidden = hidden * torch.sigmoid(hidden)
     # Each block's outputs are its part of reset, candidate and update, one after the other.
     part = size // blocks
+    assert gru.gates.bias is not None
     weight = gru.gates.weight.view(blocks, part, 3, part)
     bias = gru.gates.bias.view(blocks, 3, part)
     reset, candidate, update = (

@@ -37,12 +37,13 @@ def test_the_loss_is_the_weighted_sum_of_its_parts() -> None:
     assert found.latent.deter.requires_grad
     shape = batch.reward.shape
     pixels = batch.observation["pixels"].flatten(0, 1)
-    embedding = policy.encoder({"pixels": pixels}).unflatten(0, shape)
+    prepared = policy.encoder.prepare({"pixels": pixels})
+    embedding = policy.encoder(prepared).unflatten(0, shape)
     seen = policy.rssm.observe(embedding, batch.action, batch.first, uniform)
     features = seen.latent.features
     assert heads.decoder is not None
     predicted = heads.decoder.images["pixels"](features.flatten(0, 1))
-    image = (predicted - pixels / 255.0).square().sum((1, 2, 3)).mean()
+    image = (predicted - prepared["pixels"]).square().sum((1, 2, 3)).mean()
     reward = two_hot_loss(heads.reward(features), batch.reward, heads.bins).mean()
     alive = heads.continue_probs(features)
     ends = -torch.where(batch.terminated, 1.0 - alive, alive).log().mean()
@@ -86,7 +87,7 @@ def test_it_learns_a_sequence_by_heart() -> None:
     assert metrics["reward_loss"] < 0.5 < 5.0 < first["reward_loss"]  # ln 255 at first
     policy, heads = algorithm.policy, algorithm.heads
     pixels = {"pixels": batch.observation["pixels"].flatten(0, 1)}
-    embedding = policy.encoder(pixels).unflatten(0, batch.reward.shape)
+    embedding = policy.encoder(policy.encoder.prepare(pixels)).unflatten(0, batch.reward.shape)
     seen = policy.rssm.observe(embedding, batch.action, batch.first, uniform)
     found = heads.rewards(seen.latent.features)
     torch.testing.assert_close(found, batch.reward, atol=1.0, rtol=0.2)

@@ -59,6 +59,9 @@ class DreamerV3Config:
     decoder: DecoderKind = "reconstruction"
     """What ties latent states to observations: reconstruction, a decoder of them, or none, a loss
     that decorrelates features."""
+    center_images: bool = False
+    """Subtract the mean image of the random actions at the start from images, so that their
+    background need not be learned."""
     train_ratio: float = 512.0
     """Steps that updates replay for each one taken; a step is an action, repeated or not."""
     batch_size: int = 16
@@ -141,14 +144,17 @@ _PAPER: dict[str, Any] = {"num_envs": 4, "image_size": 64, "frame_stack": 1}
 _CPU: dict[str, Any] = {
     **_PAPER,
     "image_size": 48,
+    "num_envs": 8,
     "size": "tiny",
+    "center_images": True,
     "batch_size": 8,
-    "batch_length": 32,
-    "train_ratio": 64.0,
+    "batch_length": 16,
+    "train_ratio": 16.0,
     "replay_steps": 100_000,
-    "model_learning_rate": 3e-4,
-    "actor_learning_rate": 3e-4,
-    "critic_learning_rate": 3e-4,
+    "discount": 0.99,
+    "model_learning_rate": 1e-3,
+    "actor_learning_rate": 5e-4,
+    "critic_learning_rate": 1e-3,
 }
 _FAST: dict[str, Any] = {**_PAPER, "num_envs": 16, "train_ratio": 128.0}
 _VALUES = {"paper": _PAPER, "cpu": _CPU, "fast": _FAST}

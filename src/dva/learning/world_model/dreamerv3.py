@@ -23,6 +23,7 @@ from dva.compute.precision import resolve_precision
 from dva.compute.random_streams import stream_seed
 from dva.compute.timing import PhaseTimer
 from dva.envs import Environment
+from dva.envs.frames import newest
 from dva.learning.algorithm import AlgorithmEntry, TrainingContext
 from dva.learning.collecting import Collector, StepsTaken
 from dva.learning.critic import update_target
@@ -164,12 +165,21 @@ class DreamerV3(Learner):
         return math.floor(replayed / (config.batch_size * config.batch_length))
 
     def _act_randomly(self) -> list[StepsTaken]:
-        """Takes the random actions that the first update waits for."""
+        """Takes the random actions that the first update waits for, and centres images."""
         num_envs, size = self.env.num_envs, self.env.action_spec.size
         wanted = math.ceil(self.config.seed_steps / (num_envs * self.config.action_repeat))
         count = max(self.config.batch_length, wanted)
         draw = self._uniform("acting", count, num_envs, size)
-        return [self.collector.step(action) for action in 2.0 * draw - 1.0]
+        spec = self.policy.model_spec
+        means = {x.name: torch.zeros(x.shape, device=self.device) for x in spec.images}
+        steps = []
+        for action in 2.0 * draw - 1.0:
+            steps.append(self.collector.step(action))
+            for name, mean in means.items():
+                mean += newest(self.env.observation[name], spec[name]).float().mean(0) / count
+        if self.config.center_images:
+            self.policy.encoder.center(means)
+        return steps
 
     def _step(self) -> StepsTaken:
         """Takes one action of the policy in every environment."""
@@ -189,7 +199,7 @@ class DreamerV3(Learner):
         latent, model = self.blocks("world_model", self._learn_model, batch)
         behaviour = self.blocks("behaviour", self._learn_behaviour, latent, batch)
         metrics = {**model, **behaviour}
-        metrics["nonfinite_count"] = sum(metrics.pop(name) for name in _SKIPS)
+        metrics["nonfinite_count"] = torch.stack([metrics.pop(name) for name in _SKIPS]).sum()
         # Copies: recorded blocks write the next update's numbers into the same memory.
         return {name: value.clone() for name, value in metrics.items()}
 

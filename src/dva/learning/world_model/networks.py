@@ -145,9 +145,13 @@ class ImageEncoder(nn.Module):
     Source: DreamerV3: strided convolutions until 4 x 4.
     """
 
+    center: Tensor
+    """(C, H, W), what is subtracted from images in [0, 1]: at first one half everywhere."""
+
     def __init__(self, entry: Entry, channels: int, compute_dtype: torch.dtype) -> None:
         super().__init__()
         _check_image(entry)
+        self.register_buffer("center", torch.full(entry.shape, 0.5))
         self.entry, self.compute_dtype = entry, compute_dtype
         self.sizes = _halvings(*entry.shape[1:])
         widths = [entry.channels, *(channels * 2**i for i in range(len(self.sizes) - 1))]
@@ -157,13 +161,20 @@ class ImageEncoder(nn.Module):
         for layer, inputs in zip(self.layers, widths, strict=False):
             draw_weight(layer.weight, inputs * _KERNEL**2)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        # A norm would blow up what is left of a centred background, and hide how bright a pixel
+        # is, if nothing of constant length were added.
+        draw_weight(self.layers[0].bias, entry.channels * _KERNEL**2)  # type: ignore[arg-type]
         self.norms = nn.ModuleList(NormedSilu(width) for width in widths[1:])
         self.output_size = widths[-1] * math.prod(self.sizes[-1])
 
+    def centered(self, images: Tensor) -> Tensor:
+        """Maps images (B, C, H, W) of the entry's values to [0, 1], less the centre, float32."""
+        low, high = self.entry.low, self.entry.high
+        return (images.float() - low).mul_(1.0 / (high - low)).sub_(self.center)
+
     def forward(self, images: Tensor) -> Tensor:
-        """Encodes images (B, C, H, W) of the entry's values into (B, output_size), float32."""
-        x = scaled(images, self.entry) - 0.5
-        x = x.to(self.compute_dtype, memory_format=torch.channels_last)
+        """Encodes centred images (B, C, H, W) into (B, output_size), float32."""
+        x = images.to(self.compute_dtype, memory_format=torch.channels_last)
         for layer, norm, (height, width) in zip(self.layers, self.norms, self.sizes, strict=False):
             assert isinstance(layer, nn.Conv2d) and isinstance(norm, NormedSilu)
             # One pixel all around, and one more where a side is odd, so that halves round up.
@@ -201,9 +212,11 @@ class ImageDecoder(nn.Module):
             # Each output pixel is reached by a quarter of the kernel.
             draw_weight(layer.weight, width * _KERNEL**2 // 4)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        # The first images are the centre, near enough.
+        draw_weight(self.layers[-1].weight, widths[-2] * _KERNEL**2 // 4, 0.01)  # type: ignore
 
     def forward(self, features: Tensor) -> Tensor:
-        """Decodes features (B, inputs) into images (B, C, H, W) between 0 and 1, float32."""
+        """Decodes features (B, inputs) into centred images (B, C, H, W), float32."""
         height, width = self.sizes[0]
         x = self.first(features).view(len(features), height, width, -1).permute(0, 3, 1, 2)
         x = x.to(self.compute_dtype)
@@ -214,12 +227,7 @@ class ImageDecoder(nn.Module):
             x = _channels_last_norm(norm, x)
             weight, bias = layer.weight.to(x.dtype), _cast(layer.bias, x.dtype)
             x = F.conv_transpose2d(x, weight, bias, 2, 1)[..., :height, :width]
-        return torch.sigmoid(x.float())
-
-
-def scaled(images: Tensor, entry: Entry) -> Tensor:
-    """Maps the values of images to [0, 1] by the entry's range, float32."""
-    return (images.float() - entry.low) * (1.0 / (entry.high - entry.low))
+        return x.float()
 
 
 def _cast(bias: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -275,16 +283,32 @@ class Encoder(nn.Module):
         self.output_size = sum(image.output_size for image in self.images.values())  # type: ignore
         self.output_size += units if vectors else 0
 
-    def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
-        """Encodes entries (B, ...) by name into (B, output_size), float32."""
-        parts = [encode(observation[name]) for name, encode in self.images.items()]
+    def prepare(self, observation: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Centres images and takes the symlog of vectors, (B, ...) by name: what is encoded, and
+        what a decoder predicts."""
+        vectors = {
+            entry.name: symlog(observation[entry.name].float()) for entry in self.spec.vectors
+        }
+        images = {name: image.centered(observation[name]) for name, image in self.images.items()}  # type: ignore
+        return {**images, **vectors}
+
+    def forward(self, prepared: Mapping[str, Tensor]) -> Tensor:
+        """Encodes what `prepare` returned into (B, output_size), float32."""
+        parts = [encode(prepared[name]) for name, encode in self.images.items()]
         if self.mlp is not None:
-            parts.append(self.mlp(join_vectors(observation, self.spec)))
+            parts.append(self.mlp(join_vectors(prepared, self.spec)))
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+    @torch.no_grad()
+    def center(self, means: Mapping[str, Tensor]) -> None:
+        """Subtracts from now on these images (C, H, W), of the entries' values, by name."""
+        for name, image in self.images.items():
+            image.center.zero_()  # type: ignore[union-attr, operator]
+            image.center.copy_(image.centered(means[name][None])[0])  # type: ignore
 
 
 class Decoder(nn.Module):
-    """Predicts observations from features: images between 0 and 1, the symlog of vectors.
+    """Predicts observations from features: centred images, the symlog of vectors.
 
     Args:
         spec: the entries to predict, images without stack.
@@ -314,26 +338,24 @@ class Decoder(nn.Module):
         if vectors:
             self.vectors = nn.Sequential(mlp(inputs, units, layers), dense(units, vectors))
 
-    def loss(self, features: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
+    def loss(self, features: Tensor, prepared: Mapping[str, Tensor]) -> Tensor:
         """Computes the squared error (B,), summed over pixels and numbers.
 
         Args:
             features: (B, inputs).
-            observation: entries (B, ...) by name.
+            prepared: entries (B, ...) by name, as `Encoder.prepare` returns them.
 
         Source: DreamerV3: squared error of images, and of symlog vectors.
         """
         losses = []
-        for entry in self.spec.images:
-            predicted = self.images[entry.name](features)
-            error = predicted - scaled(observation[entry.name], entry)
-            losses.append(error.square().sum((1, 2, 3)))
+        for name, decode in self.images.items():
+            losses.append((decode(features) - prepared[name]).square().sum((1, 2, 3)))
         if self.vectors is not None:
-            error = self.vectors(features) - join_vectors(observation, self.spec)
+            error = self.vectors(features) - join_vectors(prepared, self.spec)
             losses.append(error.square().sum(1))
         return torch.stack(losses).sum(0)
 
 
-def join_vectors(observation: Mapping[str, Tensor], spec: ObservationSpec) -> Tensor:
-    """Joins the symlog of an observation's vectors: (B, n), float32."""
-    return symlog(torch.cat([observation[entry.name].float() for entry in spec.vectors], -1))
+def join_vectors(prepared: Mapping[str, Tensor], spec: ObservationSpec) -> Tensor:
+    """Joins an observation's vectors: (B, n)."""
+    return torch.cat([prepared[entry.name] for entry in spec.vectors], -1)

@@ -140,7 +140,7 @@ class DreamerPolicy(nn.Module):
         latent = self.rssm.observe_one(
             Latent(state["deter"], state["stoch"]),
             state["action"],
-            self.encoder(readings),
+            self.encoder(self.encoder.prepare(readings)),
             uniform,
         )
         distribution = self.actor(latent.features)

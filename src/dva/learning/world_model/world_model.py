@@ -102,14 +102,15 @@ def model_loss(
     """
     shape = batch.reward.shape
     observation = {name: value.flatten(0, 1) for name, value in batch.observation.items()}
-    embedding = encoder(observation)
+    prepared = encoder.prepare(observation)
+    embedding = encoder(prepared)
     seen = rssm.observe(
         embedding.unflatten(0, shape), batch.action.clamp(-1.0, 1.0), batch.first, uniform
     )
     features = seen.latent.features.flatten(0, 1)
     alive = 1.0 - batch.terminated.flatten().float()
     dynamics, representation = kl_losses(seen.posterior, seen.prior, config.free_nats)
-    image = _observation_loss(heads, features, observation, embedding, config)
+    image = _observation_loss(heads, features, prepared, embedding, config)
     reward = two_hot_loss(heads.reward(features), batch.reward.flatten(), heads.bins)
     ends = F.binary_cross_entropy_with_logits(heads.continues(features)[:, 0], alive)
     total = (
@@ -131,13 +132,13 @@ def model_loss(
 def _observation_loss(
     heads: WorldModelHeads,
     features: Tensor,
-    observation: Mapping[str, Tensor],
+    prepared: Mapping[str, Tensor],
     embedding: Tensor,
     config: DreamerV3Config,
 ) -> Tensor:
     """Computes the loss () that ties latent states to observations."""
     if heads.decoder is not None:
-        return heads.decoder.loss(features, observation).mean()
+        return heads.decoder.loss(features, prepared).mean()
     assert heads.projector is not None
     return config.redundancy_scale * redundancy_loss(
         heads.projector(features), embedding, config.redundancy_weight
