@@ -54,8 +54,7 @@ class PointMass:
         return {"pixels": self.stack, "state": _describe(self.state)}
 
     def newest(self, name: str) -> Tensor:
-        assert name == "pixels"
-        return newest(self.stack, self.pixels)
+        return newest(self.observation[name], self.observation_spec[name])
 
     def reset(self) -> Observation:
         self.state = self._start()
@@ -86,8 +85,10 @@ class PointMass:
         self.returns = self.returns + after.reward.detach()
         truncated = self.steps >= self.episode_length
         done = after.terminated | truncated
+        self.state = after.state
+        final = push(self.stack, self._paint())
         info: dict[str, Any] = {
-            "final_observation": {"state": after.observation},
+            "final_observation": {"pixels": final, "state": after.observation},
             "nonfinite": after.nonfinite,
             "episode_return": self.returns,
             "episode_length": self.steps,
@@ -95,8 +96,7 @@ class PointMass:
         self.state = after.state.where(done, self._start())
         self.steps = torch.where(done, 0, self.steps)
         self.returns = torch.where(done, 0.0, self.returns)
-        frame = self._paint()
-        self.stack = restart(push(self.stack, frame), frame, done[self.blind_envs :])
+        self.stack = restart(final, self._paint(), done[self.blind_envs :])
         return self.observation, after.reward, after.terminated, truncated, info
 
     def without_sensors(self, seed: int) -> "PointMass":

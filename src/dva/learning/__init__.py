@@ -19,6 +19,8 @@ from dva.learning.first_order.shac import SHAC, ShacConfig
 from dva.learning.imitation.dagger import DAgger, DaggerConfig
 from dva.learning.on_policy.ppo import PPO, PpoConfig
 from dva.learning.registry import get, names, register
+from dva.learning.world_model.config import DreamerV3Config
+from dva.learning.world_model.dreamerv3 import DreamerV3
 
 __all__ = [
     "DAgger",
@@ -28,6 +30,8 @@ __all__ = [
     "Algorithm",
     "AlgorithmEntry",
     "DaggerConfig",
+    "DreamerV3",
+    "DreamerV3Config",
     "DvaConfig",
     "LargeState",
     "Metrics",

@@ -23,14 +23,20 @@ class ClippedAdam:
         parameters: the parameters to train, float32.
         betas: decay rates of the two moments.
         max_norm: largest norm of a gradient, to which a larger one is clipped.
+        eps: added to the root of the second moment.
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], betas: tuple[float, float], max_norm: float
+        self,
+        parameters: Iterable[nn.Parameter],
+        betas: tuple[float, float],
+        max_norm: float,
+        eps: float = 1e-8,
     ) -> None:
         self.parameters = list(parameters)
         self.betas = betas
         self.max_norm = max_norm
+        self.eps = eps
         device = self.parameters[0].device
         # On the device, so that a recorded update reads the rate of the present iteration.
         self._rate = torch.zeros((), device=device)
@@ -61,7 +67,9 @@ class ClippedAdam:
         Raises:
             RuntimeError: a parameter has no gradient.
         """
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        # Contiguous, as parameters and moments are: the fused kernel goes through memory, whatever
+        # the strides.
+        gradients = [p.grad.contiguous() for p in self.parameters if p.grad is not None]
         if len(gradients) < len(self.parameters):
             raise RuntimeError("A parameter has no gradient. Compute all gradients before step().")
         norm = nn.utils.get_total_norm(gradients)
@@ -83,7 +91,7 @@ class ClippedAdam:
             beta2=self.betas[1],
             lr=self._rate,
             weight_decay=0.0,
-            eps=1e-8,
+            eps=self.eps,
             maximize=False,
         )
         return norm, skipped

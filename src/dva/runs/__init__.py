@@ -2,9 +2,9 @@
 
 Enters: a `TrainConfig` (what to train, how long, on what). Leaves: a folder with the configuration,
 metrics, TensorBoard events, checkpoints, videos, a learning curve and an evaluation; `Run` opens it
-again and `load_policy` brings the policy back. `matrix` makes many of them. Nothing is pickled, and no run overwrites another's
-files. What is written, when it is saved and how a policy is evaluated may be changed here; what is
-learned may not.
+again and `load_policy` brings the policy back. `matrix` makes many of them. Nothing is pickled, and
+no run overwrites another's files. What is written, when it is saved and how a policy is evaluated
+may be changed here; what is learned may not.
 """
 
 from dva.compute.errors import UsageError
