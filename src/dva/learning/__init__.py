@@ -16,6 +16,8 @@ from dva.learning.algorithm import (
 )
 from dva.learning.first_order.dva import DVA, DvaConfig
 from dva.learning.first_order.shac import SHAC, ShacConfig
+from dva.learning.off_policy.curl import Curl, CurlConfig
+from dva.learning.off_policy.drqv2 import DrqV2, DrqV2Config
 from dva.learning.registry import get, names, register
 
 __all__ = [
@@ -23,6 +25,10 @@ __all__ = [
     "SHAC",
     "Algorithm",
     "AlgorithmEntry",
+    "Curl",
+    "CurlConfig",
+    "DrqV2",
+    "DrqV2Config",
     "DvaConfig",
     "LargeState",
     "Metrics",
