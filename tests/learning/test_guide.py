@@ -31,7 +31,7 @@ def test_the_guide_gets_the_gradient_of_dva_from_states() -> None:
     seen = dataclasses.replace(rollout, vectors={"state": rollout.states})
     from_states.policy_gradient(seen, gradient)
     expected = parameter_gradient(from_states)
-    pupil.guide.learn(rollout, gradient, pupil.taught, pupil.horizon_normalizers["state"])
+    pupil.guide.learn(rollout, gradient, pupil.taught, pupil.horizon_normalizers)
     gradients = [p.grad.flatten() for p in pupil.guide.actor.parameters() if p.grad is not None]
     found = torch.cat(gradients)
     torch.testing.assert_close(found, expected)
@@ -53,7 +53,7 @@ def test_imitation_descends_on_the_squared_error_of_the_actions() -> None:
     parameters = [p for name, p in algorithm.actor.named_parameters() if name in names]
     expected = torch.autograd.grad(error, parameters)
     found, skipped = algorithm.guide.teach(
-        1, 64, generator, lambda x: normalize(x, algorithm.horizon_normalizers), 10, 1
+        1, 64, generator, algorithm.horizon_normalizers, 10, 1
     )
     for name, parameter, gradient in zip(names, parameters, expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, msg=name, rtol=1e-3, atol=1e-6)
@@ -66,6 +66,24 @@ def test_its_metrics_are_there() -> None:
     assert metrics["skipped_updates"] == 0 and metrics["nonfinite_count"] == 0
     assert isinstance(metrics["imitation_error"], float) and metrics["imitation_error"] > 0
     assert "seconds_imitation" in metrics
+
+
+def test_skipped_updates_of_the_imitation_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = guided(imitation_steps=3)
+    assert algorithm.guide is not None
+    sample = algorithm.guide.replay.sample
+
+    def spoiled(*args: Any, **kwargs: Any) -> Any:
+        seen, states = sample(*args, **kwargs)
+        return seen, states * factors.pop()
+
+    monkeypatch.setattr(algorithm.guide.replay, "sample", spoiled)
+    found, factors = [], []
+    for count in (2, 3):
+        factors += [1.0] * (3 - count) + [torch.nan] * count
+        metrics = algorithm.iterate()
+        found.append((metrics["skipped_updates"], metrics["nonfinite_count"]))
+    assert found == [(0, 2), (1, 3)]
 
 
 def test_both_learning_rates_end_with_the_plan() -> None:
@@ -81,15 +99,16 @@ def test_both_learning_rates_end_with_the_plan() -> None:
 
 
 def test_threads_do_not_change_it() -> None:
-    one, two = (guided(threads=threads, micro_batch=5) for threads in (1, 2))
+    # The policy acts in 20 environments: more than pass its network together.
+    one, two = (guided(PointMass(40), threads=threads, micro_batch=5) for threads in (1, 2))
     rows = [[without_times(x.iterate()) for _ in range(3)] for x in (one, two)]
     assert rows[0] == rows[1]
 
 
-def saved_and_loaded(algorithm: DVA, folder: Path, **changes: Any) -> DVA:
+def saved_and_loaded(algorithm: DVA, folder: Path) -> DVA:
     assert algorithm.guide is not None
     marker = algorithm.guide.replay.save(folder, [])
-    other = guided(seed=7, **changes)
+    other = guided(seed=7)
     other.load_state_dict(algorithm.state_dict())
     assert other.large_state is not None
     other.large_state.load(folder, marker)
@@ -107,12 +126,20 @@ def test_ten_iterations_equal_five_saved_loaded_and_five_more(tmp_path: Path) ->
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
-def test_recorded_iterations_are_plain_iterations(tmp_path: Path) -> None:
-    plain, recorded = guided(), guided()
+def test_recorded_iterations_are_plain_iterations() -> None:
+    parts = {"center_features": True, "action_gradient_cap": 1.5}
+    plain, recorded = guided(**parts), guided(**parts)
     record_with(recorded, Tape())
     expected = [without_times(plain.iterate()) for _ in range(12)]
     assert [without_times(recorded.iterate()) for _ in range(12)] == expected
     assert recorded._fixed is not None
+    for name, value in plain.state_dict().items():
+        assert torch.equal(recorded.state_dict()[name], value), name
+    assert plain.guide is not None and recorded.guide is not None
+    replays = plain.guide.replay, recorded.guide.replay
+    draws = [replay.sample(200, torch.Generator().manual_seed(0)) for replay in replays]
+    assert torch.equal(draws[0][0]["pixels"], draws[1][0]["pixels"])
+    assert torch.equal(draws[0][1], draws[1][1])
 
 
 def test_training_goes_on_where_recording_fails() -> None:
@@ -150,7 +177,7 @@ def test_the_guide_acts_and_is_taught_in_its_share_of_the_environments() -> None
     for value in (0.0, 1e3):
         rollout.states = torch.cat([states[:, :2], torch.full_like(states[:, 2:], value)], dim=1)
         algorithm.guide.actor.load_state_dict(start)
-        algorithm.guide.learn(rollout, gradient, algorithm.taught, lambda x: x)
+        algorithm.guide.learn(rollout, gradient, algorithm.taught, algorithm.horizon_normalizers)
         gradients = [p.grad for p in algorithm.guide.actor.parameters()]
         found.append(torch.cat([x.flatten() for x in gradients if x is not None]))
     assert torch.equal(*found) and found[0].any()
@@ -158,6 +185,7 @@ def test_the_guide_acts_and_is_taught_in_its_share_of_the_environments() -> None
 
 def test_one_environment_is_left_to_the_policy() -> None:
     assert guided(guide_share=0.99).measured == slice(5, None)
+    assert guided(guide_share=0.01).taught == slice(1)
     alone = guided(PointMass(1))
     assert alone.measured == alone.taught == slice(None)
     assert alone.iterate()["reward"] is not None
@@ -185,7 +213,7 @@ def test_returns_are_of_episodes_in_which_the_policy_acted() -> None:
 
 
 def test_a_policy_of_states_needs_no_guide() -> None:
-    with pytest.raises(ValueError, match="this one sees nothing else. Set guide=False"):
+    with pytest.raises(ValueError, match="sees nothing but the state. Set guide=False"):
         guided(PointMass(6, observe=("state",)))
 
 

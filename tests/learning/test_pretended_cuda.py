@@ -21,6 +21,14 @@ TASKS = ["cartpole", "hopper", "cheetah", "ant", "humanoid", "anymal"]
 Kind = tuple[Callable[..., FirstOrderAlgorithm], dict[str, Any], dict[str, Any]]
 KINDS: list[Kind] = [
     (small_dva, {"micro_batch": 5}, {}),
+    (
+        small_dva,
+        {
+            "guide": True, "center_features": True, "action_gradient_cap": 1.5,
+            "imitation_steps": 2, "imitation_batch": 8, "replay_images": 36,
+        },
+        {},
+    ),
     (small_dva, {}, {"observe": "state", "state_storage": "recompute"}),
     (small_dva, {"micro_batch": 5}, {"observe": ("depth", "joint_angles")}),
     (small_shac, {}, {"observe": "state"}),

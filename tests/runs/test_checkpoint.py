@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dva.compute.errors import FileError
+from dva.compute.files import write_atomically
 from dva.runs import UsageError, checkpoint
 from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint
-from dva.runs.files import write_atomically
 
 
 def save(folder: Path, iteration: int, **options) -> Path:

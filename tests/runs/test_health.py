@@ -52,7 +52,7 @@ def feed(watch: LearningWatch, metrics: dict[str, Any], count: int) -> list[str]
 
 
 def test_a_few_dead_iterations_are_reported_once_and_kept_for_the_end():
-    watch = LearningWatch("my task", 4)
+    watch = LearningWatch("my task")
     assert feed(watch, DEAD, IN_A_ROW - 1) == []
     (warning,) = feed(watch, DEAD, PATIENCE - IN_A_ROW)
     assert f"last {IN_A_ROW} iterations" in warning and "dva doctor 'my task'" in warning
@@ -63,7 +63,7 @@ def test_a_few_dead_iterations_are_reported_once_and_kept_for_the_end():
 
 
 def test_one_update_is_enough_to_go_on():
-    watch = LearningWatch("cartpole", 4)
+    watch = LearningWatch("cartpole")
     feed(watch, ALIVE, 1)
     assert len(feed(watch, DEAD, 3 * PATIENCE)) == 1 + 3
     assert not watch.hopeless and not watch.learned_nothing
@@ -73,20 +73,20 @@ def test_one_update_is_enough_to_go_on():
 
 
 def test_updates_of_which_some_were_made_are_alive():
-    watch = LearningWatch("cartpole", 4)
+    watch = LearningWatch("cartpole")
     assert feed(watch, {**DEAD, "updates": 8, "skipped_updates": 7}, 50) == []
     assert not watch.learned_nothing
 
 
 def test_collecting_before_learning_is_no_fault():
-    watch = LearningWatch("cartpole", 4)
+    watch = LearningWatch("cartpole")
     assert feed(watch, {**DEAD, "updates": 0, "skipped_updates": 0}, 3 * PATIENCE) == []
     assert feed(watch, {}, 3) == []
     assert not watch.hopeless and not watch.learned_nothing
 
 
 def test_a_policy_that_stays_blind_is_reported_once():
-    watch = LearningWatch("cartpole", 4)
+    watch = LearningWatch("cartpole")
     sees = {**ALIVE, "visual_feedback": 0.005, "action_std": 0.4}
     blind = {**sees, "visual_feedback": 0.003}
     assert feed(watch, sees, 3 * BLIND_IN_A_ROW) == []
@@ -95,7 +95,11 @@ def test_a_policy_that_stays_blind_is_reported_once():
     (warning,) = feed(watch, blind, 5 * BLIND_IN_A_ROW)
     assert f"ignored its images for {BLIND_IN_A_ROW} iterations" in warning
     assert "0.003 (visual_feedback)" in warning and "0.4" in warning and "\n" not in warning
+    assert "--actor-learning-rate" in warning and watch.last_warning == warning
     assert not watch.hopeless and not watch.learned_nothing
+    assert feed(watch, sees, 1) == [] and watch.last_warning is None  # it sees again
+    (warning,) = feed(watch, {**blind, "imitation_error": 1.0}, BLIND_IN_A_ROW)
+    assert "--imitation-learning-rate" in warning
 
 
 @pytest.mark.parametrize(
@@ -103,19 +107,19 @@ def test_a_policy_that_stays_blind_is_reported_once():
     [
         ({"nonfinite_count": STEPS}, "every step had a non-finite"),
         ({}, "every update was skipped, because its gradient was not finite"),
-        ({"actor_grad_norm": 0.0}, "the gradient was exactly 0"),
-        ({"actor_grad_norm": 0.0, "nonfinite_count": 4}, "no environment's gradient was finite"),
+        ({"actor_grad_norm": 0.0, "nonfinite_count": 0}, "the gradient was exactly 0"),
+        ({"actor_grad_norm": 0.0, "nonfinite_count": 1}, "no environment's gradient was finite"),
         ({"actor_grad_norm": 0.0, "nonfinite_count": 4}, "such as a square root at 0"),
     ],
 )
 def test_the_warning_says_what_is_likely(changes: dict[str, Any], message: str):
-    (warning,) = feed(LearningWatch("cartpole", 4), {**DEAD, **changes}, IN_A_ROW)
+    (warning,) = feed(LearningWatch("cartpole"), {**DEAD, **changes}, IN_A_ROW)
     assert message in warning and "\n" not in warning
 
 
 def test_a_gradient_norm_that_is_not_reported_is_not_called_non_finite():
     dead = {name: value for name, value in DEAD.items() if name != "actor_grad_norm"}
-    (warning,) = feed(LearningWatch("cartpole", 4), dead, IN_A_ROW)
+    (warning,) = feed(LearningWatch("cartpole"), dead, IN_A_ROW)
     assert "gradient" not in warning and "the algorithm skipped every update" in warning
 
 

@@ -5,7 +5,8 @@ An algorithm need not be one; the contract is `Algorithm`.
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -54,7 +55,7 @@ class Experience(Protocol):
 class Learner:
     """Runs iterations, counts, and saves what `parts` names. See `Algorithm`.
 
-    A method is a subclass that sets `policy` and has `train_once` and `set_learning_rate`.
+    A method is a subclass that sets `policy` and has `train_once` and `set_learning_rates`.
 
     Args:
         env: N environments; training runs on their device.
@@ -65,8 +66,8 @@ class Learner:
     parts: tuple[str, ...] = ("env",)
     """Attributes that are saved beside the policy."""
     records_env = True
-    """Whether the steps of the environment are in recorded blocks, as far as it allows that. If
-    not, blocks hold updates only."""
+    """Whether the steps of the environment are in recorded blocks, inside `stepping`, as far as it
+    allows that. If not, blocks hold updates only."""
     policy: SavedPolicy
 
     def __init__(self, env: Environment, context: TrainingContext) -> None:
@@ -86,8 +87,7 @@ class Learner:
         self.blocks = Blocks()
         """Runs the blocks of `train_once`."""
         on_cuda = self.device.type == "cuda" and context.threads is None
-        allowed = env.recordable or not self.records_env
-        self._cuda_graphs = context.cuda_graphs and on_cuda and allowed
+        self._cuda_graphs = context.cuda_graphs and on_cuda
         self._recorded = False
         self._fixed: FixedState | None = None
         self.collecting = False
@@ -115,7 +115,7 @@ class Learner:
         rate = self.set_learning_rates()
         if self._fixed is not None and self._fixed.left:
             self._forget_recording()
-        if self._cuda_graphs and not self._recorded and self._since_start >= _WARM_UP:
+        if self._may_record and not self._recorded and self._since_start >= _WARM_UP:
             experience, metrics = self._record(timer)
         else:
             experience, metrics = self.train_once(timer)
@@ -175,6 +175,20 @@ class Learner:
         return metrics
 
     # ------------------------------------------------------------------ recording
+
+    @contextmanager
+    def stepping(self) -> Iterator[None]:
+        """Surrounds all steps of the environment that lie in a recorded block: its state passes
+        from one iteration to the next in fixed memory."""
+        if self._fixed:
+            self._fixed.leave()
+        yield
+        if self._fixed:
+            self._fixed.keep()
+
+    @property
+    def _may_record(self) -> bool:
+        return self._cuda_graphs and (self.env.recordable or not self.records_env)
 
     def _record(self, timer: PhaseTimer) -> tuple[Experience, dict[str, Tensor]]:
         """Runs an iteration and records its blocks; where that fails, goes on without graphs."""

@@ -9,9 +9,9 @@ from torch.optim.adam import adam
 __all__ = ["ClippedAdam", "linear_learning_rate"]
 
 
-def linear_learning_rate(first: float, final: float, iteration: int, planned: int) -> float:
-    """Interpolates from `first` at iteration 0 to `final` at `planned`, and stays at `final`."""
-    return first + (final - first) * min(iteration / planned, 1.0)
+def linear_learning_rate(first: float, final: float, done: int, planned: int) -> float:
+    """Interpolates from `first` at 0 steps done to `final` at those planned, and stays there."""
+    return first + (final - first) * min(done / planned, 1.0)
 
 
 class ClippedAdam:

@@ -1,18 +1,23 @@
-"""The last rollouts, to learn from a mixture of them: each frame is kept once."""
+"""The last rollouts, to learn from a mixture of them: a rollout's frames are kept once each."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from dva.compute.files import file_digest, write_tensors
 from dva.envs.frames import FrameBuffer
 from dva.spec import ObservationSpec
 
 __all__ = ["RolloutReplay"]
+
+Piece = tuple[int, int, str]
+"""A file: its first rollout, one beyond its last, and its digest."""
+_STATES = ".states"
+"""Key of the states; no entry has such a name."""
 
 
 class RolloutReplay:
@@ -42,20 +47,20 @@ class RolloutReplay:
         self.spec, self.rollouts, self.samples = spec, rollouts, num_envs * horizon
         self.count = torch.zeros(1, dtype=torch.int64, device=device)
         """Rollouts added so far, (1,)."""
-        self._tensors = {"states": torch.zeros(rollouts, self.samples, state_size, device=device)}
+        self._tensors = {_STATES: torch.zeros(rollouts, self.samples, state_size, device=device)}
         for entry in spec.vectors:
             shape = (rollouts, self.samples, *entry.stacked_shape)
             self._tensors[entry.name] = torch.zeros(shape, dtype=entry.torch_dtype, device=device)
         for entry in spec.images:
-            rows = (horizon + entry.frame_stack) * num_envs
+            rows = (horizon + entry.frame_stack - 1) * num_envs
             self._tensors[f"{entry.name}.frames"] = torch.zeros(
                 (rollouts, rows, *entry.shape), dtype=entry.torch_dtype, device=device
             )
             self._tensors[f"{entry.name}.index"] = torch.zeros(
                 (rollouts, self.samples, entry.frame_stack), dtype=torch.int64, device=device
             )
-        self._pieces: list[tuple[int, int]] = []
-        """First and one beyond the last rollout of every file that holds some that are kept."""
+        self._pieces: list[Piece] = []
+        """The files that hold some of the rollouts that are kept."""
 
     def add(
         self, frames: Mapping[str, FrameBuffer], vectors: Mapping[str, Tensor], states: Tensor
@@ -68,10 +73,10 @@ class RolloutReplay:
             states: (h, N, O), not normalised.
         """
         place = self.count % self.rollouts
-        new = {"states": states.flatten(0, 1)}
+        new = {_STATES: states.flatten(0, 1)}
         new |= {name: value.flatten(0, 1) for name, value in vectors.items()}
         for name, buffer in frames.items():
-            new[f"{name}.frames"] = buffer.frames.flatten(0, 1)
+            new[f"{name}.frames"] = buffer.frames[:-1].flatten(0, 1)  # no sample has the last
             new[f"{name}.index"] = buffer.rows[: self.samples]
         for name, value in new.items():
             self._tensors[name].index_copy_(0, place, value[None])
@@ -103,7 +108,7 @@ class RolloutReplay:
             rows = (rows + rollout[:, None] * frames.shape[1]).flatten()
             stacks = frames.flatten(0, 1).index_select(0, rows)
             seen[entry.name] = stacks.view(size, *entry.stacked_shape)
-        return seen, self._tensors["states"][rollout, at]
+        return seen, self._tensors[_STATES][rollout, at]
 
     # ------------------------------------------------------------------ saving
 
@@ -113,15 +118,13 @@ class RolloutReplay:
         oldest = max(0, count - self.rollouts)
         first = max(oldest, self._pieces[-1][1] if self._pieces else 0)
         if first < count:
-            places = torch.arange(first, count) % self.rollouts
-            tensors = {name: value[places].cpu() for name, value in self._tensors.items()}
-            path = _path(folder, (first, count))
-            save_file(tensors, path.with_suffix(".part"))
-            os.replace(path.with_suffix(".part"), path)
-            self._pieces.append((first, count))
+            places = torch.arange(first, count, device=self.count.device) % self.rollouts
+            tensors = {name: value[places] for name, value in self._tensors.items()}
+            digest = write_tensors(_path(folder, first, count), tensors)
+            self._pieces.append((first, count, digest))
         self._pieces = [piece for piece in self._pieces if piece[1] > oldest]
         marked = [marker["pieces"] for marker in live] + [self._pieces]
-        needed = {_path(folder, piece) for pieces in marked for piece in pieces}
+        needed = {_path(folder, *piece[:2]) for pieces in marked for piece in pieces}
         for path in folder.iterdir():
             if path not in needed:
                 path.unlink()
@@ -129,22 +132,26 @@ class RolloutReplay:
 
     def load(self, folder: Path, marker: Mapping[str, Any]) -> None:
         """Restores the rollouts of a marker; see `LargeState.load`."""
-        count, pieces = int(marker["count"]), [(int(a), int(b)) for a, b in marker["pieces"]]
+        count = int(marker["count"])
+        pieces = [(int(first), int(last), str(digest)) for first, last, digest in marker["pieces"]]
         oldest = max(0, count - self.rollouts)
-        covered = [number for piece in pieces for number in range(*piece) if number >= oldest]
+        covered = [number for a, b, _ in pieces for number in range(a, b) if number >= oldest]
         if covered != list(range(oldest, count)):
             raise ValueError(f"the pieces {pieces} are not the rollouts {oldest} to {count}")
-        for piece in pieces:
-            tensors = load_file(_path(folder, piece))
+        for first, last, digest in pieces:
+            path = _path(folder, first, last)
+            if file_digest(path) != digest:
+                raise ValueError(f"{path.name} is not what was written: its digest is another")
+            tensors = load_file(path)
             for name, memory in self._tensors.items():
                 value = tensors[name]
-                if value.shape != (piece[1] - piece[0], *memory.shape[1:]):
-                    raise ValueError(f"{name} in {_path(folder, piece).name} has another shape")
-                for number in range(max(piece[0], oldest), piece[1]):
-                    memory[number % self.rollouts].copy_(value[number - piece[0]])
+                if value.shape != (last - first, *memory.shape[1:]):
+                    raise ValueError(f"{name} in {path.name} has another shape")
+                for number in range(max(first, oldest), last):
+                    memory[number % self.rollouts].copy_(value[number - first])
         self.count.fill_(count)
         self._pieces = pieces
 
 
-def _path(folder: Path, piece: Sequence[int]) -> Path:
-    return folder / f"rollouts-{piece[0]:09d}-{piece[1]:09d}.safetensors"
+def _path(folder: Path, first: int, last: int) -> Path:
+    return folder / f"rollouts-{first:09d}-{last:09d}.safetensors"

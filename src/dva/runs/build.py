@@ -1,5 +1,6 @@
 """Builds environment and algorithm from a configuration: the one place that does."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,9 +149,12 @@ def memory_errors(config: TrainConfig) -> Iterator[None]:
         if not lacking and "allocate memory" not in str(error):
             raise
         env = config.env
+        fields = {field.name for field in dataclasses.fields(config.algorithm)}
+        replay = ", a smaller --replay-images" if "replay_images" in fields else ""
         raise UsageError(
             f"{env.num_envs:,} environments with images of {env.image_size} pixels do not fit into "
-            "memory. Use a smaller --num-envs or --image-size, or --state-storage recompute."
+            f"memory. Use a smaller --num-envs or --image-size{replay}, or --state-storage "
+            "recompute."
         ) from error
 
 

@@ -12,7 +12,6 @@ the damaged one.
 import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,13 +23,8 @@ import safetensors.torch
 import torch
 
 from dva.compute.errors import UsageError, explain_file_errors, one_line, require_known
-from dva.runs.files import (
-    is_temporary,
-    parse_object,
-    read_json_object,
-    write_atomically,
-    write_json,
-)
+from dva.compute.files import file_digest, is_temporary, write_tensors
+from dva.runs.files import parse_object, read_json_object, write_json
 
 __all__ = [
     "Checkpoint",
@@ -106,26 +100,13 @@ def save_checkpoint(
     with explain_file_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     path = _free_path(folder, int(info["env_steps"]))
-    # A copy each: safetensors refuses tensors that share memory or are not contiguous.
-    copies = {
-        name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()
-    }
-    digests: list[str] = []
-
-    def write(temporary: Path) -> None:
-        try:
-            safetensors.torch.save_file(copies, temporary)
-        except safetensors.SafetensorError as error:  # what it makes of a full disk
-            raise _as_os_error(error) from error
-        digests.append(_digest(temporary))
-
-    write_atomically(path, write)
-    whole_info = {**_OPTIONAL, **info, "format": FORMAT, "sha256": digests[0]}
+    digest = write_tensors(path, tensors)
+    whole_info = {**_OPTIONAL, **info, "format": FORMAT, "sha256": digest}
     write_json(path.with_suffix(".json"), whole_info)
     pointer_value = {
         "format": FORMAT,
         "checkpoint": path.stem,
-        "sha256": _digest(path.with_suffix(".json")),
+        "sha256": file_digest(path.with_suffix(".json")),
     }
     # "latest" last: its info knows the best return already, so after a kill between the two a
     # resumed run would never point to this checkpoint as the best one.
@@ -175,19 +156,6 @@ def _remove_unnamed(folder: Path) -> None:
     for path in folder.glob(".*"):
         if is_temporary(path):
             path.unlink(missing_ok=True)
-
-
-def _digest(path: Path) -> str:
-    """Returns the SHA-256 digest of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _as_os_error(error: safetensors.SafetensorError) -> OSError:
-    """Finds the system's error number in the text of an error of safetensors ("os error 28")."""
-    found = re.search(r"os error (\d+)", str(error))
-    number = int(found.group(1)) if found else 0
-    return OSError(number, os.strerror(number) if number else one_line(error))
 
 
 # ---------------------------------------------------------------------- reading
@@ -254,7 +222,7 @@ def _read(folder: Path, pointer: str) -> Checkpoint | None:
         raise _Damaged(info_path, fault)
     try:
         # Read twice, not held twice: tensors may fill most of the memory.
-        if _digest(path) != info["sha256"]:
+        if file_digest(path) != info["sha256"]:
             raise _Damaged(path, f"its digest is not the one in {info_path.name}")
         tensors = safetensors.torch.load_file(path)
     except OSError as error:

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from dva.runs.files import write_atomically
+from dva.compute.files import write_atomically
 from dva.runs.metrics import read_metrics
 
 __all__ = ["draw_curve"]

@@ -1,39 +1,14 @@
-"""Files that are whole or absent, whatever ends the process while it writes them."""
+"""JSON files, each of one object."""
 
-import contextlib
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dva.compute.errors import UsageError, explain_file_errors, one_line
+from dva.compute.errors import UsageError, one_line
+from dva.compute.files import write_atomically
 
-__all__ = ["is_temporary", "parse_object", "read_json_object", "write_atomically", "write_json"]
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file beside `path`, then moves it there in one step.
-
-    Raises:
-        FileError: the disk is full, the folder is read-only, or the like; `path` is as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with explain_file_errors(path):
-        try:
-            write(temporary)
-            os.chmod(temporary, 0o644)  # safetensors lets nobody else read
-            _flush(temporary)
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(OSError):  # it has been renamed, or was never made
-                temporary.unlink()
-        _flush(path.parent)
-
-
-def is_temporary(path: Path, name: str = "") -> bool:
-    """Tells whether a killed `write_atomically` left this file (of a target called `name`)."""
-    return path.name.startswith(f".{name}") and path.name.endswith(".tmp")
+__all__ = ["parse_object", "read_json_object", "write_json"]
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -83,12 +58,3 @@ def parse_object(content: bytes) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
-
-
-def _flush(path: Path) -> None:
-    """Forces a file or the entries of a folder to the disk: a power cut cannot undo a rename."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

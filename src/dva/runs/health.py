@@ -21,18 +21,18 @@ class LearningWatch:
 
     Args:
         task: name of the task, for advice.
-        num_envs: number of environments.
 
     Attributes:
         warning: what to tell the user now, or None.
         last_warning: the last one, to be repeated at the end.
     """
 
-    def __init__(self, task: str, num_envs: int) -> None:
-        self._task, self._num_envs = task, num_envs
+    def __init__(self, task: str) -> None:
+        self._task = task
         self._dead_in_a_row = self._blind_in_a_row = 0
         self._updates = 0
         self._learned = False
+        self._blindness: str | None = None
         self.warning: str | None = None
         self.last_warning: str | None = None
 
@@ -65,12 +65,14 @@ class LearningWatch:
         feedback, noise = metrics.get("visual_feedback"), metrics.get("action_std")
         blind = feedback is not None and noise is not None and feedback < BLIND * noise
         self._blind_in_a_row = self._blind_in_a_row + 1 if blind else 0
+        if not blind and self.last_warning == self._blindness:
+            self.last_warning = None
         if self._blind_in_a_row == BLIND_IN_A_ROW:
-            self.warning = self.last_warning = (
+            self.warning = self.last_warning = self._blindness = (
                 f"The policy has ignored its images for {BLIND_IN_A_ROW} iterations: over a "
                 f"rollout its mean action varies by {feedback:.2g} (visual_feedback), less than a "
-                f"hundredth of its noise, {noise:.2g}. Try a lower --actor-learning-rate, or "
-                "--center-features."
+                f"hundredth of its noise, {noise:.2g}. Try --center-features, or a lower learning "
+                f"rate: --{'imitation' if 'imitation_error' in metrics else 'actor'}-learning-rate."
             )
 
     def _describe(self, metrics: Mapping[str, Any], env_steps: int) -> str:
@@ -84,10 +86,10 @@ class LearningWatch:
             )
         # An algorithm may leave out each environment whose gradient is not finite: of none, 0 is
         # left.
-        all_left_out = norm == 0 and count >= self._num_envs
+        all_left_out = norm == 0 and count > 0
         if all_left_out or norm is None and "actor_grad_norm" in metrics:
             which = (
-                "no environment's gradient was finite"
+                "no environment's gradient was finite and other than 0"
                 if all_left_out
                 else ("every update was skipped, because its gradient was not finite")
             )

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from dva.compute.errors import UsageError, explain_file_errors, one_line
+from dva.compute.files import write_atomically
 from dva.runs.events import EventWriter
-from dva.runs.files import parse_object, write_atomically
+from dva.runs.files import parse_object
 
 __all__ = [
     "MetricsWriter",

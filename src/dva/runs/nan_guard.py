@@ -12,8 +12,9 @@ import torch
 from dva import tasks
 from dva.compute.device import resolve_device
 from dva.compute.errors import UsageError, explain_file_errors, one_line, usage_errors
+from dva.compute.files import write_atomically
 from dva.envs.nonfinite import MAX_ENTRY
-from dva.runs.files import read_json_object, write_atomically, write_json
+from dva.runs.files import read_json_object, write_json
 from dva.sim import (
     Simulator,
     SimulatorFactory,

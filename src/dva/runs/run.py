@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from dva.compute.errors import FileError, UsageError, explain_file_errors, one_line
+from dva.compute.files import is_temporary, write_atomically
 from dva.runs.config import FORMAT, TrainConfig, config_from_dict, config_to_dict
 from dva.runs.fields import read_dataclass, to_plain
-from dva.runs.files import is_temporary, write_atomically
 from dva.runs.metrics import read_metrics
 from dva.runs.pace import PacedPlan
 

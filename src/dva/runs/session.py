@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from dva.compute.errors import UsageError
+from dva.compute.files import write_atomically
 from dva.envs import VectorEnv
 from dva.learning import Algorithm, TrainingContext
 from dva.runs.build import build_env
@@ -17,7 +18,6 @@ from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint
 from dva.runs.curve import draw_curve
 from dva.runs.evaluation import EVALUATION_SEED, evaluate, film
 from dva.runs.extras import dispensable
-from dva.runs.files import write_atomically
 from dva.runs.health import LearningWatch
 from dva.runs.interrupt import Interrupt
 from dva.runs.intervals import CheckpointClock, VideoClock
@@ -79,7 +79,7 @@ class Session:
             show(*shown)
 
         self.show = self.interrupt.guarded(show_row)
-        self.watch = LearningWatch(self.config.env.task, self.config.env.num_envs)
+        self.watch = LearningWatch(self.config.env.task)
         self.iteration = 0
         self.earlier_seconds = 0.0
         self.checkpoints = CheckpointClock(self.config.run.checkpoint_interval)

@@ -53,6 +53,8 @@ class Config(PartsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        steps = self.env_steps
+        require("env_steps", steps, steps is None or steps >= 1, "1 or more, or None")
         require("tasks", self.tasks, len(self.tasks) > 0, 'one name or more, such as "anymal"')
 
 

@@ -7,7 +7,10 @@ from dva.compute.arguments import require
 from dva.runs import TrainConfig, default_config
 from dva.studies.report import StudyConfig
 
-__all__ = ["AS_PUBLISHED", "SWITCHED_OFF", "PartsConfig"]
+__all__ = ["AS_PUBLISHED", "SWITCHED_OFF", "SWITCHED_ON", "PartsConfig"]
+
+SWITCHED_ON: dict[str, Any] = {"center_features": True, "action_gradient_cap": 2.0, "guide": True}
+"""The changes of `DvaConfig` that switch all parts on, which a preset does not for every task."""
 
 SWITCHED_OFF: dict[str, dict[str, Any]] = {
     "center_features": {"center_features": False},
@@ -26,7 +29,7 @@ class PartsConfig(StudyConfig):
     seeds: int | None = None
     """Number of seeds to train, from `seed` on; None: 1, with --full 3."""
     preset: str = "cpu"
-    """Hyperparameters to start from: cpu, or fast for a GPU. The guide is on for every task."""
+    """Hyperparameters to start from: cpu, or fast for a GPU. All parts are on for every task."""
     num_envs: int | None = None
     """Environments; None: the preset's."""
     horizon: int | None = None
@@ -48,7 +51,7 @@ class PartsConfig(StudyConfig):
     def configure(self, task: str, **changes: Any) -> TrainConfig:
         """Returns D.Va's configuration of a task from pixels, with changes of any of its fields.
 
-        It has a guide unless they say otherwise: a preset may leave it out for some tasks.
+        It has all parts unless they say otherwise.
         """
         sizes = {
             name: getattr(self, name)
@@ -57,5 +60,5 @@ class PartsConfig(StudyConfig):
         }
         return default_config(
             task, "dva", self.preset, observe="pixels", device=self.device,
-            **{"guide": True, **sizes, **changes},
+            **{**SWITCHED_ON, **sizes, **changes},
         )  # fmt: skip

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dva.compute.device import resolve_device
 from dva.compute.errors import usage_errors
-from dva.runs.files import write_atomically
+from dva.compute.files import write_atomically
 from dva.runs.machine import describe_machine
 
 __all__ = ["Report", "StudyConfig", "add_row", "new_figure", "save", "silent"]

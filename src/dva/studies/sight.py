@@ -23,14 +23,14 @@ from dva.policies import ActorPolicy
 from dva.runs.health import BLIND
 from dva.studies.building import build_first_order
 from dva.studies.curves import end_mean
-from dva.studies.parts import AS_PUBLISHED, PartsConfig
+from dva.studies.parts import AS_PUBLISHED, SWITCHED_OFF, PartsConfig
 from dva.studies.report import Report, add_row, new_figure, silent
 
 __all__ = ["Config", "draw", "measure", "saliency", "summary"]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "published": AS_PUBLISHED,
-    "centred, capped": {**AS_PUBLISHED, "center_features": True, "action_gradient_cap": 2.0},
+    "centred, capped": SWITCHED_OFF["guide"],
     "guided": {},
 }
 """What is changed of the preset's values."""

@@ -150,6 +150,14 @@ def cap_environments(gradient: Tensor, medians: float) -> Tensor:
             medians of the norms of all N.
     """
     norms = gradient.square().sum((0, 2)).sqrt()
-    counted = torch.where(norms > 0.0, norms, torch.nan)
-    longest = medians * counted.nanquantile(0.5)
+    longest = medians * _median(norms)
     return gradient * torch.where(norms > longest, longest / norms, 1.0)[None, :, None]
+
+
+def _median(norms: Tensor) -> Tensor:
+    """Returns the median (()) of those norms (N,) that are above 0; if there are none, inf."""
+    ordered = torch.where(norms > 0.0, norms, torch.inf).sort().values
+    last = ((norms > 0.0).sum() - 1).clamp(min=0)
+    # By index_select, which neither waits for the device nor needs a size that is not known.
+    middle = torch.stack([last // 2, (last + 1) // 2])
+    return ordered.index_select(0, middle).mean()

@@ -45,6 +45,7 @@ class FirstOrderAlgorithm(Learner):
         "critic", "target_critic", "normalizers", "actor_optimizer", "critic_optimizer", "env",
     )  # fmt: skip
     """Attributes that are saved beside the policy."""
+    policy: ActorPolicy
 
     def __init__(
         self, env: Environment, config: FirstOrderConfig, context: TrainingContext
@@ -82,8 +83,6 @@ class FirstOrderAlgorithm(Learner):
             name: self.new_generator(stream)
             for name, stream in (("noise", "noise"), ("shuffle", "minibatches"))
         }
-        self.taught = slice(None)
-        """Environments whose action gradients teach."""
         self.actor.recenter(env.reset(), 1.0)
 
     def set_learning_rates(self) -> float:
@@ -98,12 +97,10 @@ class FirstOrderAlgorithm(Learner):
     def collect(self, sample_action: Callable[[Observation], tuple[Tensor, Tensor]]) -> Rollout:
         """Collects h steps from where the last rollout ended; freezes the normalisers for them."""
         self.horizon_normalizers = self.frozen_normalizers()
-        if self._fixed:
-            self._fixed.leave()
-        rollout = collect_rollout(self.env, sample_action, self.config.horizon, self.image_gradient)
-        if self._fixed:
-            self._fixed.keep()
-        return rollout
+        with self.stepping():
+            return collect_rollout(
+                self.env, sample_action, self.config.horizon, self.image_gradient
+            )
 
     def policy_input(self, observation: Observation) -> Observation:
         """Picks what the actor sees and normalises its vectors as the present horizon does."""
@@ -142,8 +139,7 @@ class FirstOrderAlgorithm(Learner):
         )
 
     def fit_critic(self, rollout: Rollout) -> dict[str, Tensor]:
-        """Fits the critic to TD(lambda) targets, moves its target, and lets the statistics of what
-        is seen follow; returns metrics."""
+        """Fits the critic to TD(lambda) targets and moves its target; returns metrics."""
         config = self.config
         with torch.no_grad():
             next_values = self.target_value(rollout.next_states)
@@ -165,10 +161,13 @@ class FirstOrderAlgorithm(Learner):
             self.generators["shuffle"],
         )
         update_target(self.target_critic, self.critic, config.target_alpha)
+        return {"critic_loss": loss, "critic_grad_norm": norm, "nonfinite_count": skipped}
+
+    def update_statistics(self, rollout: Rollout) -> None:
+        """Lets normalisers and centres follow what is seen."""
         for name, seen in {**rollout.vectors, STATE: rollout.states}.items():
             self.normalizers[name].update(seen)  # type: ignore[operator]
         self.actor.recenter(self.env.observation, _CENTER_SHARE)
-        return {"critic_loss": loss, "critic_grad_norm": norm, "nonfinite_count": skipped}
 
     def learning_rate(self, first: float) -> float:
         """Interpolates a learning rate for the present iteration."""

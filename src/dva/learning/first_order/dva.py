@@ -54,6 +54,9 @@ __all__ = ["DVA", "DvaConfig"]
 PIECE_MEMORY = {"cpu": 32.0, "cuda": 2048.0}
 """Memory for the activations of one piece of the regression by kind of device, MB. Smaller pieces
 pay more overhead; much larger ones fall out of a CPU's caches."""
+IMITATION_PIECES = {"cpu": 4, "cuda": 1}
+"""Pieces of an imitation's batch by kind of device, for a CPU's threads to share; more of them
+where the memory for one asks for it."""
 
 
 @dataclass
@@ -140,13 +143,14 @@ class DVA(FirstOrderAlgorithm):
         """Samples in one pass of the regression, at most."""
         self.guide = self._make_guide() if config.guide else None
         """The policy of the state that learns in the policy's stead."""
-        self._led = 0
-        """Environments in which the guide acts: the first ones."""
+        self.taught = slice(None)
+        """Environments whose action gradients teach; where a guide acts, its own: the first."""
         if self.guide is not None:
             self.parts = (*self.parts, "guide")
-            self._led = min(round(config.guide_share * env.num_envs), env.num_envs - 1)
-        if self._led > 0:
-            self.taught, self.measured = slice(0, self._led), slice(self._led, None)
+            led = max(1, round(config.guide_share * env.num_envs))
+            if config.guide_share > 0.0 and env.num_envs > 1:
+                led = min(led, env.num_envs - 1)
+                self.taught, self.measured = slice(led), slice(led, None)
 
     @property
     def large_state(self) -> RolloutReplay | None:
@@ -163,7 +167,7 @@ class DVA(FirstOrderAlgorithm):
         return rate
 
     def train_once(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
-        """Runs the three blocks and the critic's; see `FirstOrderAlgorithm.train_once`."""
+        """Runs the three blocks and the critic's; see `Learner.train_once`."""
         with timer("rollout"):
             rollout = self.blocks("rollout", self.rollout)
             measures = self.blocks("measures", self.measure, rollout)
@@ -173,14 +177,17 @@ class DVA(FirstOrderAlgorithm):
             )
         with timer("regression"):
             norm, skipped = self.blocks("regression", self._improve_actor, rollout, gradient)
+        nonfinite, dead = dropped.sum() + skipped, torch.maximum(skipped, (norm == 0.0).float())
         imitation: dict[str, Tensor] = {}
         if self.guide is not None:
             with timer("imitation"):
-                error, imitated = self.blocks("imitation", self._imitate)
+                error, skips = self.blocks("imitation", self._imitate)
             imitation = {"imitation_error": error}
-            skipped = torch.maximum(skipped, 1.0 - imitated)
+            nonfinite = nonfinite + skips
+            dead = torch.maximum(dead, (skips == self.config.imitation_steps).float())
         with timer("critic"):
             critic = self.blocks("critic", self.fit_critic, rollout)
+            self.blocks("statistics", self.update_statistics, rollout)
         return rollout, {
             **measures,
             **critic,
@@ -188,8 +195,8 @@ class DVA(FirstOrderAlgorithm):
             "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
             "actor_grad_norm": norm,
             "action_gradient_norm": gradient.norm(),
-            "skipped_updates": torch.maximum(skipped, (norm == 0.0).float()),
-            "nonfinite_count": critic["nonfinite_count"] + dropped.sum() + skipped,
+            "skipped_updates": dead,
+            "nonfinite_count": critic["nonfinite_count"] + nonfinite,
         }
 
     def rollout(self) -> Rollout:
@@ -274,41 +281,39 @@ class DVA(FirstOrderAlgorithm):
     def _improve_actor(self, rollout: Rollout, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Block 3 and the update of the actor, or of its guide."""
         if self.guide is not None:
-            normalizer = self.horizon_normalizers[STATE]
-            return self.guide.learn(rollout, gradient, self.taught, normalizer)
+            return self.guide.learn(rollout, gradient, self.taught, self.horizon_normalizers)
         self.policy_gradient(rollout, gradient)
         return self.actor_optimizer.step()
 
     @torch.no_grad()
     def _guided_mean(self, observation: Observation) -> Tensor:
-        """What the guide does in its environments, the first ones: (led, A)."""
+        """What the guide does in its environments: (led, A)."""
         assert self.guide is not None
-        states = self.horizon_normalizers[STATE](observation[STATE][: self._led].detach())
+        states = self.horizon_normalizers[STATE](observation[STATE][self.taught].detach())
         return self.guide.actor({STATE: states})[0]
 
     def _own_mean(self, seen: Observation, weights: Weights) -> Tensor:
         """What the policy does in the others: (N - led, A)."""
-        return self.policy.mean({name: x[self._led :] for name, x in seen.items()}, weights)
+        return self.policy.mean({name: x[self.measured] for name, x in seen.items()}, weights)
 
     def _imitate(self) -> tuple[Tensor, Tensor]:
-        """Lets the actor imitate its guide; returns the error, and 1.0 if any update was made."""
+        """Lets the actor imitate its guide; returns the error, and the count of skipped updates."""
         assert self.guide is not None
         config = self.config
-        error, skips = self.guide.teach(
+        return self.guide.teach(
             config.imitation_steps,
             config.imitation_batch,
             self.generators["replay"],
-            lambda seen: normalize(seen, self.horizon_normalizers),
-            self.micro_batch,
+            self.horizon_normalizers,
+            min(self.micro_batch, -(-config.imitation_batch // IMITATION_PIECES[self.device.type])),
             self.threads or 1,
         )
-        return error, (skips < config.imitation_steps).float()
 
     def _make_guide(self) -> Guide:
         if list(self.env.policy_spec) == [STATE]:
             raise ValueError(
-                "A guide is for policies that do not see the state, and this one sees nothing else."
-                " Set guide=False (--no-guide)."
+                "A guide is for policies of images, and this one sees nothing but the state. "
+                "Set guide=False (--no-guide)."
             )
         self.generators["replay"] = self.new_generator("replay")
         self.actor_optimizer = ClippedAdam(
@@ -324,7 +329,7 @@ class DVA(FirstOrderAlgorithm):
     def _sample_action(self, weights: Weights, observation: Observation) -> tuple[Tensor, Tensor]:
         """Draws actions before tanh (N, A), leaves of the physics graph, and their noise."""
         seen = self.policy_input(observation)
-        if self._led > 0:
+        if self.taught != self.measured:
             mean = torch.cat([self._guided_mean(observation), self._own_mean(seen, weights)])
         else:
             mean = self.policy.mean(seen, weights)

@@ -12,7 +12,7 @@ DAgger). Where the guide acts in none, it learns from what the policy did, in al
 needed after training.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -24,7 +24,8 @@ from dva.learning.regression import decoupled_objective, set_policy_gradient
 from dva.learning.replay import RolloutReplay
 from dva.learning.rollout import Rollout
 from dva.learning.state import add_prefix, strip_prefix
-from dva.policies import Actor
+from dva.policies import Actor, normalize
+from dva.policies.actor_policy import Normalizers
 from dva.spec import STATE
 
 __all__ = ["IMITATION_BETAS", "Guide"]
@@ -39,8 +40,8 @@ class Guide:
     Args:
         env: N environments; what their policy sees is not the state alone.
         config: hyperparameters; the guide's network is as the policy's behind its images.
-        actor: the policy that is taught.
-        actor_optimizer: its optimizer.
+        pupil: the network of the policy that is taught.
+        pupil_optimizer: its optimizer.
         replay_images: number of samples that the replay holds, rounded to whole rollouts.
         device: where it trains.
     """
@@ -49,8 +50,8 @@ class Guide:
         self,
         env: Environment,
         config: FirstOrderConfig,
-        actor: Actor,
-        actor_optimizer: ClippedAdam,
+        pupil: Actor,
+        pupil_optimizer: ClippedAdam,
         replay_images: int,
         device: torch.device,
     ) -> None:
@@ -60,7 +61,7 @@ class Guide:
         self.optimizer = ClippedAdam(
             self.actor.parameters(), config.adam_betas, config.max_grad_norm
         )
-        self._pupil, self._pupil_optimizer = actor, actor_optimizer
+        self._pupil, self._pupil_optimizer = pupil, pupil_optimizer
         samples = env.num_envs * config.horizon
         self.replay = RolloutReplay(
             env.policy_spec, spec[STATE].channels, env.num_envs, config.horizon,
@@ -72,7 +73,7 @@ class Guide:
         rollout: Rollout,
         action_gradient: Tensor,
         taught: slice,
-        normalize: Callable[[Tensor], Tensor],
+        normalizers: Normalizers,
     ) -> tuple[Tensor, Tensor]:
         """Regresses improved actions onto the guide, and hands its exploration to the policy.
 
@@ -80,13 +81,13 @@ class Guide:
             rollout: gives states and noise; it is added to the replay.
             action_gradient: dL/da (h, n, A).
             taught: which n of the N environments that is.
-            normalize: normalises states.
+            normalizers: those of the rollout; with one for the state.
 
         Returns:
             The norm of the guide's gradient, and 1.0 if the update was skipped, else 0.0.
         """
         self.replay.add(rollout.frames, rollout.vectors, rollout.states)
-        states = normalize(rollout.states[:, taught]).flatten(0, 1)
+        states = normalizers[STATE](rollout.states[:, taught]).flatten(0, 1)
         set_policy_gradient(
             self.actor,
             lambda start, stop: {STATE: states[start:stop]},
@@ -104,7 +105,7 @@ class Guide:
         steps: int,
         batch: int,
         generator: torch.Generator,
-        normalize: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+        normalizers: Normalizers,
         micro_batch: int,
         threads: int,
     ) -> tuple[Tensor, Tensor]:
@@ -116,7 +117,7 @@ class Guide:
             steps: updates of the policy.
             batch: samples in each.
             generator: draws them.
-            normalize: normalises vectors by name.
+            normalizers: of the vectors and the state, by name.
             micro_batch, threads: as for `set_policy_gradient`.
 
         Returns:
@@ -126,7 +127,7 @@ class Guide:
         errors, skips = [], []
         for step in range(steps):
             seen, states = self.replay.sample(batch, generator, newest=step % 2 == 0)
-            inputs = normalize({**seen, STATE: states})
+            inputs = normalize({**seen, STATE: states}, normalizers)
             with torch.no_grad():
                 target = torch.tanh(self.actor(inputs)[0])
             error = _set_imitation_gradient(self._pupil, inputs, target, micro_batch, threads)

@@ -70,8 +70,7 @@ class SHAC(FirstOrderAlgorithm):
         """Environments with a non-finite gradient in the present iteration, (N,)."""
 
     def train_once(self, timer: PhaseTimer) -> tuple[Rollout, dict[str, Tensor]]:
-        """Runs the rollout, the actor's update and the critic's; see
-        `FirstOrderAlgorithm.train_once`."""
+        """Runs the rollout, the actor's update and the critic's; see `Learner.train_once`."""
         with timer("rollout"):
             rollout = self.blocks("rollout", self.collect, self._sample_action)
             measures = self.blocks("measures", self.measure, rollout)
@@ -81,6 +80,7 @@ class SHAC(FirstOrderAlgorithm):
             )
         with timer("critic"):
             critic = self.blocks("critic", self.fit_critic, rollout)
+            self.blocks("statistics", self.update_statistics, rollout)
         return rollout, {
             **measures,
             **critic,
