@@ -37,9 +37,7 @@ def test_the_log_probability_is_that_of_a_squashed_gaussian() -> None:
     mean, log_std, noise = (torch.randn(50, 3, generator=draw).double() for _ in range(3))
     action, found = squashed_gaussian(mean, log_std, noise)
     torch.testing.assert_close(action, torch.tanh(mean + log_std.exp() * noise))
-    expected = TransformedDistribution(
-        Normal(mean, log_std.exp()), [TanhTransform(cache_size=1)]
-    )
+    expected = TransformedDistribution(Normal(mean, log_std.exp()), [TanhTransform(cache_size=1)])
     small = (mean + log_std.exp() * noise).abs().amax(1) < 6  # torch inverts tanh where it is flat
     torch.testing.assert_close(found[small], expected.log_prob(action).sum(1)[small])
     # far out it stays finite: the slope of tanh at 30 is 4 exp(-60)
@@ -71,9 +69,7 @@ def test_the_temperature_falls_where_entropy_is_above_its_target() -> None:
         (torch.tensor([1.0, -2.0]), 0.1 * (0.5 + 2.0)),  # entropy 0.5
         (torch.tensor([5.0, 6.0]), 0.1 * (-5.5 + 2.0)),
     ]:
-        (gradient,) = torch.autograd.grad(
-            temperature.loss(log_probability), [temperature.log]
-        )
+        (gradient,) = torch.autograd.grad(temperature.loss(log_probability), [temperature.log])
         assert float(gradient) == pytest.approx(expected)
     assert float(temperature()) == pytest.approx(0.1)
 
@@ -128,9 +124,7 @@ def test_the_contrast_teaches_the_encoder_and_nothing_else() -> None:
 def test_comparing_gets_better() -> None:
     algorithm = started(batch_size=16, seed_steps=400)
     algorithm.critic_optimizer.set_learning_rate(0.0)
-    losses = [
-        float(algorithm.update(algorithm.draw(), 1)["contrastive_loss"]) for _ in range(80)
-    ]
+    losses = [float(algorithm.update(algorithm.draw(), 1)["contrastive_loss"]) for _ in range(80)]
     chance = math.log(16)
     assert losses[0] > 0.8 * chance and sum(losses[-10:]) / 10 < 0.8 * chance
 

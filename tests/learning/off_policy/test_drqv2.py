@@ -80,9 +80,7 @@ def test_critic_and_actor_descend_on_their_losses() -> None:
     actor_before, slow = parameters(algorithm.policy.actor), parameters(algorithm.target_critic)
     found = algorithm.update(batch, 0)
     torch.testing.assert_close(found["critic_loss"], loss.detach())
-    for parameter, gradient in zip(
-        algorithm.critic_optimizer.parameters, expected, strict=True
-    ):
+    for parameter, gradient in zip(algorithm.critic_optimizer.parameters, expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
     # the actor climbs on the updated critics, with the features as they were
     before = small_drqv2().policy.actor

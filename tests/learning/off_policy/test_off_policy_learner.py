@@ -81,9 +81,7 @@ def test_updates_stay_on_the_device(
     monkeypatch: pytest.MonkeyPatch, make: Make, observe: tuple[str, ...]
 ) -> None:
     def trained(device: str) -> OffPolicyLearner:
-        env = dva.make(
-            "hopper", 3, device=device, image_size=24, observe=observe, threads=1
-        )
+        env = dva.make("hopper", 3, device=device, image_size=24, observe=observe, threads=1)
         return make(env=env, seed=1, seed_steps=6, replay_steps=100)
 
     expected = trained("cpu")

@@ -326,19 +326,27 @@ def squashed_gaussian(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Ten
 # D.Va, Table 5. The planned steps, on which nothing but the end depends, are ours.
 _PAPER: Values = {"image_size": 100, "num_envs": 16, "env_steps": 1_000_000}
 
-# What a CPU changes: smaller images and networks.
+# What a CPU changes: smaller images and networks; twice the updates for an action.
 _CPU: Values = {
-    "image_size": 56, "crop_size": 48, "num_envs": 8, "updates": 4, "batch_size": 64,
-    "trunk_size": 50, "hidden": (256, 256), "replay_gigabytes": 2.0, "env_steps": 400_000,
+    "image_size": 56, "crop_size": 48, "num_envs": 8, "updates": 8, "batch_size": 64,
+    "trunk_size": 50, "hidden": (256, 256), "learning_rate": 5e-4, "reward_scale": 0.1,
+    "replay_gigabytes": 2.0, "env_steps": 500_000,
 }  # fmt: skip
+_CPU_TASKS: dict[str, Values] = {
+    "cartpole": {"num_envs": 4, "updates": 4, "env_steps": 50_000},
+}
 
-# What a GPU changes: it takes many environments and few large updates as easily.
-_FAST: Values = {"num_envs": 64, "batch_size": 256}
+# What a GPU changes: it takes many environments and large updates as easily as few and small ones.
+_FAST: Values = {"num_envs": 64, "batch_size": 256, "reward_scale": 0.1}
 
 
 def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
     require_known("preset", name, PRESETS)
-    values = {**_PAPER, **{"paper": {}, "cpu": _CPU, "fast": _FAST}[name]}
+    values = dict(_PAPER)
+    if name == "cpu":
+        values |= {**_CPU, **_CPU_TASKS.get(task, {})}
+    if name == "fast":
+        values |= _FAST
     return build_preset(CurlConfig, values, observe)
 
 

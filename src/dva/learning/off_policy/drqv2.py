@@ -200,21 +200,33 @@ _PAPER_TASKS: dict[str, Values] = {
     },
 }  # fmt: skip
 
-# What a CPU changes: images whose time is a third, batches and networks of which it makes more.
+# What a CPU changes: smaller images, networks and batches; twice the updates for an action, and
+# noise that falls sooner.
 _CPU: Values = {
-    "image_size": 48, "num_envs": 8, "updates": 4, "batch_size": 128, "hidden": (256, 256),
-    "learning_rate": 3e-4, "seed_steps": 2_000, "noise_steps": 50_000, "replay_steps": 200_000,
-    "replay_gigabytes": 2.0, "env_steps": 400_000,
+    "image_size": 48, "num_envs": 8, "updates": 8, "batch_size": 64, "hidden": (256, 256),
+    "trunk_size": 50, "learning_rate": 3e-4, "reward_scale": 0.1, "seed_steps": 2_000,
+    "noise_steps": 100_000, "replay_steps": 200_000, "replay_gigabytes": 2.0, "env_steps": 500_000,
+}  # fmt: skip
+_CPU_TASKS: dict[str, Values] = {
+    "cartpole": {
+        "num_envs": 4, "updates": 4, "seed_steps": 1_000, "noise_steps": 15_000,
+        "env_steps": 50_000,
+    },
 }  # fmt: skip
 
-# What a GPU changes: it takes many environments and few large updates as easily.
-_FAST: Values = {"num_envs": 128, "updates": 16, "batch_size": 512}
+# What a GPU changes: it takes many environments and large updates as easily as few and small ones.
+_FAST: Values = {
+    "num_envs": 128, "updates": 16, "batch_size": 512, "learning_rate": 3e-4, "reward_scale": 0.1,
+}  # fmt: skip
 
 
 def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
     require_known("preset", name, PRESETS)
     values = {**_PAPER, **_PAPER_TASKS.get(task, {})}
-    values |= {"paper": {}, "cpu": _CPU, "fast": _FAST}[name]
+    if name == "cpu":
+        values |= {**_CPU, **_CPU_TASKS.get(task, {})}
+    if name == "fast":
+        values |= _FAST
     return build_preset(DrqV2Config, values, observe)
 
 

@@ -57,7 +57,9 @@ class OffPolicyLearner(Learner):
             config.replay_memory,
         )
         self.collector = Collector(env, self.replay, config.action_repeat)
-        self.generators = {name: self.new_generator(name) for name in ("exploration", "updates")}
+        self.generators = {
+            name: self.new_generator(name) for name in ("exploration", "replay", "updates")
+        }
         self._fetched: list[Transitions] = []
         """Batches from the host's memory, where a recorded block reads them."""
 
@@ -81,7 +83,7 @@ class OffPolicyLearner(Learner):
 
     def draw(self) -> Transitions:
         """Draws the batch of one update."""
-        config, generator = self.config, self.generators["updates"]
+        config, generator = self.config, self.generators["replay"]
         batch = self.replay.transitions(config.batch_size, self.n_step, config.discount, generator)
         return replace(batch, reward=config.reward_scale * batch.reward)
 
