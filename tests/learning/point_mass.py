@@ -16,7 +16,8 @@ class PointMass:
     """N point masses pushed by forces; the reward is highest at rest at the origin.
 
     Episodes terminate where |x| > 2 and are truncated after `episode_length` steps. Pixels show
-    the position. See `dva.envs.Environment`.
+    the position, of all but the first `blind_envs`, which are added to the N. See
+    `dva.envs.Environment`.
     """
 
     image_gradient = False
@@ -30,8 +31,9 @@ class PointMass:
         image_size: int = 16,
         seed: int = 0,
         observe: tuple[str, ...] = ("pixels",),
+        blind_envs: int = 0,
     ) -> None:
-        self.num_envs = num_envs
+        self.num_envs, self.blind_envs = num_envs + blind_envs, blind_envs
         self.device = torch.device("cpu")
         self.episode_length = episode_length
         self.simulator: Any = SimpleNamespace(differentiable=True)
@@ -93,7 +95,7 @@ class PointMass:
         self.state = after.state.where(done, self._start())
         self.steps = torch.where(done, 0, self.steps)
         self.returns = torch.where(done, 0.0, self.returns)
-        self.stack = restart(final, self._paint(), done)
+        self.stack = restart(final, self._paint(), done[self.blind_envs :])
         return self.observation, after.reward, after.terminated, truncated, info
 
     def detach(self) -> None:
@@ -125,7 +127,7 @@ class PointMass:
         return State(drawn[:, :2], drawn[:, 2:])
 
     def _paint(self) -> Tensor:
-        position = self.state.joint_q.detach()[:, :, None, None]
+        position = self.state.joint_q.detach()[self.blind_envs :, :, None, None]
         blob = torch.exp(-4.0 * (self._grid - position).square().sum(1, keepdim=True))
         ramp = (self._grid - position).clamp(-2, 2) / 4 + 0.5
         return (255 * torch.cat([blob, ramp], 1)).to(torch.uint8)

@@ -45,6 +45,7 @@ def make(
     inertia: str | None = None,
     simulator: str | SimulatorFactory = EnvConfig.simulator,
     sensors: Sequence[SensorMaker] = (),
+    blind_envs: int = 0,
 ) -> VectorEnv:
     """Makes an environment of `num_envs` robots from a task's name (or a `Task`).
 
@@ -75,6 +76,7 @@ def make(
         simulator: name of a simulator ("warp" is `dva.sim.WarpSimulator`, MODULE:NAME one of your
             own), or a function that builds one.
         sensors: more sensors that `observe` may name.
+        blind_envs: number of robots beside `num_envs`, the first ones, whose sensors are not read.
 
     Returns:
         The environment; call `reset()` first.
@@ -100,7 +102,7 @@ def make(
         SimulatorRequest(
             robot=str(task.mjcf),
             inertia=task.inertia,
-            num_envs=num_envs,
+            num_envs=num_envs + blind_envs,
             device=found,
             control_dt=task.control_dt,
             substeps=task.substeps,
@@ -112,7 +114,7 @@ def make(
     )
     request = SensorRequest(
         model=built.model,
-        num_envs=built.num_envs,
+        num_envs=num_envs,
         device=found,
         view=task.view,
         scene=task.scene,
@@ -133,6 +135,7 @@ def make(
         stochastic_start,
         final_observations,
         Spectator(built.model, task.view, task.scene, found, threads, capture),
+        blind_envs,
     )
 
 

@@ -42,12 +42,14 @@ class VectorEnv:
             costs a second reading in the steps that end one (and on CUDA a host synchronisation
             every step, to know which those are).
         spectator: renders the robots for people; None: `render` raises an error.
+        blind_envs: number of robots, the first ones, whose sensors are not read, for learners that
+            need no more than "state" there. Sensors are for the others, N - blind_envs.
 
     Raises:
         ValueError: task and robot do not fit, or two sensors have the same name.
 
     Attributes:
-        task, simulator, num_envs, device, action_spec, observation_spec, policy_spec,
+        task, simulator, num_envs, blind_envs, device, action_spec, observation_spec, policy_spec,
         episode_length [control steps], stochastic_start, final_observations: as given.
         on_nonfinite: None, or called after a step with non-finite environments: with the state
             before it, the action (N, A) and which environments those are, bool (N,).
@@ -63,9 +65,12 @@ class VectorEnv:
         stochastic_start: bool = True,
         final_observations: bool = True,
         spectator: Spectator | None = None,
+        blind_envs: int = 0,
     ) -> None:
         self.task, self.simulator = task, simulator
         self.num_envs, self.device = simulator.num_envs, simulator.device
+        self.blind_envs = blind_envs
+        self._sensed = torch.arange(blind_envs, self.num_envs, device=self.device)
         self.episode_length, self.stochastic_start = task.episode_length, stochastic_start
         self.final_observations = final_observations and bool(sensors)
         self.on_nonfinite: Callable[[State, torch.Tensor, torch.Tensor], None] | None = None
@@ -201,12 +206,18 @@ class VectorEnv:
         """Reads the sensors, restarts finished episodes, and reads their first states."""
         begins = bool(done.any()) if self._may_look else True
         if self.final_observations or not begins:
-            self._readings.push(self._state)
+            self._readings.push(self._seen_state())
             if self.final_observations:
                 final_observation.update(self._readings.stacks)
         if begins:
             self._restart(done)
-            self._readings.restart(self._state, done, pushed=self.final_observations)
+            self._readings.restart(
+                self._seen_state(), done[self.blind_envs :], pushed=self.final_observations
+            )
+
+    def _seen_state(self) -> State:
+        """Picks the robots whose sensors are read."""
+        return self._state.select(self._sensed) if self.blind_envs else self._state
 
     def _restart(self, done: torch.Tensor) -> None:
         """Begins new episodes where `done`; `where` lets no gradient cross."""
@@ -367,7 +378,7 @@ class VectorEnv:
         self._described = self._describe(state)
         self._episode_step = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
         self._episode_return = torch.zeros(self.num_envs, device=self.device)
-        self._readings.begin(state)
+        self._readings.begin(self._seen_state())
         self._ready = True
         return self.observation
 

@@ -149,6 +149,9 @@ class AlgorithmEntry:
     final_observations: bool = False
     """Whether it needs all readings of the last state of an episode, in
     info["final_observation"], as learners do that bootstrap from images: see `dva.make`."""
+    blind_envs: Callable[[Any], int] | None = None
+    """Tells from the configuration how many environments it wants beside the others in which no
+    sensor is read (`Environment.blind_envs`). None: none."""
     threads_inside: bool = False
     """Whether CPU threads work inside torch's operations, as large batches want it, and not side
     by side on parts of the environments; algorithms of one graph always do so."""

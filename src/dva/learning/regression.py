@@ -7,9 +7,20 @@ import torch
 from torch import Tensor
 
 from dva.compute.threads import run_side_by_side
+from dva.learning.config import RegressionConfig
 from dva.policies import Actor
 
-__all__ = ["Objective", "decoupled_objective", "set_policy_gradient"]
+__all__ = [
+    "Objective",
+    "choose_micro_batch",
+    "decoupled_objective",
+    "set_imitation_gradient",
+    "set_policy_gradient",
+]
+
+PIECE_MEMORY = {"cpu": 32.0, "cuda": 2048.0}
+"""Memory for the activations of one piece of the regression by kind of device, MB. Smaller pieces
+pay more overhead; much larger ones fall out of a CPU's caches."""
 
 Objective = Callable[[Tensor, Tensor, int, int], Tensor]
 """Maps the actor's mean (B, A) and log standard deviation (A,) for samples start..stop, and these
@@ -36,6 +47,32 @@ def decoupled_objective(noise: Tensor, action_gradient: Tensor) -> Objective:
         return (action * action_gradient[start:stop]).sum()
 
     return objective
+
+
+def choose_micro_batch(
+    config: RegressionConfig, actor: Actor, samples: int, device: torch.device, threads: int
+) -> int:
+    """Chooses the number of samples in one pass of the regression.
+
+    It is what the configuration asks for. Or else the samples are divided into equal pieces, as
+    large as memory allows, and without a budget in the same way for any number of threads.
+
+    Args:
+        config: micro-batch and budget of memory.
+        actor: its images need the memory.
+        samples: M.
+        device: where it trains.
+        threads: passes at the same time.
+    """
+    each = actor.activation_bytes
+    if config.micro_batch is not None or each == 0:
+        return config.micro_batch or samples
+    memory = PIECE_MEMORY[device.type]
+    if config.memory_budget is not None:
+        memory = config.memory_budget / threads
+    largest = max(1, int(memory * 2**20 / each))
+    pieces = -(-samples // largest)
+    return -(-samples // pieces)
 
 
 def set_policy_gradient(
@@ -98,3 +135,43 @@ def set_policy_gradient(
                 total += gradient
     for (parameter, scale), total in zip(scaled, sums, strict=True):
         parameter.grad = total if scale == 1.0 else total * scale
+
+
+def set_imitation_gradient(
+    actor: Actor,
+    inputs: Mapping[str, Tensor],
+    target: Tensor,
+    micro_batch: int,
+    threads: int = 1,
+) -> Tensor:
+    """Sets the actor's gradients to those of the mean of (tanh(mean) - target)^2.
+
+    The error is of actions as the robot gets them, after tanh: before it, those of a teacher whose
+    actions reach the limits lie at infinity, and differences there that no robot would feel would
+    count most.
+
+    Args:
+        actor: the policy.
+        inputs: images and normalised vectors (B, ...) by name.
+        target: (B, A), in [-1, 1].
+        micro_batch, threads: as for `set_policy_gradient`.
+
+    Returns:
+        That error, the mean over samples and actions: ().
+    """
+    errors: dict[int, Tensor] = {}
+
+    def objective(mean: Tensor, log_std: Tensor, start: int, stop: int) -> Tensor:
+        error = (torch.tanh(mean) - target[start:stop]).square().sum() / target.numel()
+        errors[start] = error.detach()
+        return error
+
+    set_policy_gradient(
+        actor,
+        lambda start, stop: {name: inputs[name][start:stop] for name in actor.spec},
+        objective,
+        len(target),
+        micro_batch,
+        threads,
+    )
+    return torch.stack([errors[start] for start in sorted(errors)]).sum()

@@ -12,7 +12,7 @@ from dva.envs.frames import FrameBuffer
 from dva.sim import State
 from dva.spec import STATE, Observation
 
-__all__ = ["Rollout", "collect_rollout", "feedback"]
+__all__ = ["Rollout", "collect_rollout", "feedback", "sensed"]
 
 
 @dataclass
@@ -23,7 +23,8 @@ class Rollout:
     """Images of the h observations that the policy saw, and of the next one, by name; empty where
     images carry a graph, which holds them already."""
     vectors: dict[str, Tensor]
-    """(h, N, n) vectors that the policy saw, by name, without graph, before normalisation."""
+    """(h, M, n) vectors that the policy saw, by name, without graph, before normalisation, of the M
+    environments that are not blind. So are the frames."""
     physics: list[State]
     """h physics states before each step, without graph."""
     states: Tensor
@@ -83,10 +84,11 @@ def collect_rollout(
         action, noise = sample_action(seen)
         actions.append(action)
         for name in names:
-            vectors[name].append(seen[name].detach())
+            vectors[name].append(sensed(seen, env)[name].detach())
         observation, reward, terminated, truncated, info = env.step(torch.tanh(action))
         for name, buffer in frames.items():
-            buffer.append(t + 1, env.newest(name), terminated | truncated)
+            done = (terminated | truncated)[env.blind_envs :]
+            buffer.append(t + 1, env.newest(name), done)
         row = {
             "states": seen[STATE].detach(),
             "noise": noise,
@@ -105,6 +107,11 @@ def collect_rollout(
         actions=actions,
         **{name: torch.stack(values) for name, values in steps.items()},
     )
+
+
+def sensed(observation: Observation, env: Environment) -> Observation:
+    """Leaves out the states of the environments in which nothing else is observed."""
+    return {**observation, STATE: observation[STATE][env.blind_envs :]}
 
 
 @torch.no_grad()

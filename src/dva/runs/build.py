@@ -19,6 +19,7 @@ from dva.runs.config import TrainConfig
 
 __all__ = [
     "Built",
+    "blind_envs",
     "build",
     "build_algorithm",
     "build_env",
@@ -89,7 +90,8 @@ def build_env(
         seed: of the starts, until a reset gives another; None: the stream "starts" of the
             configuration's seed.
         threads: CPU threads; None: what `config` asks for.
-        training: whether the algorithm's own wish for final observations counts.
+        training: whether the algorithm's own wishes count: final observations, and environments
+            without sensors, which are added.
 
     Raises:
         UsageError: a value is not allowed, or this machine has no such device.
@@ -111,7 +113,14 @@ def build_env(
             state_storage=env.state_storage,
             threads=run.threads if threads is None else threads,
             capture=run.cuda_graphs,
+            blind_envs=blind_envs(config) if training else 0,
         )
+
+
+def blind_envs(config: TrainConfig) -> int:
+    """Returns how many environments without sensors the algorithm adds to those configured."""
+    wish = learning.get(config.algo).blind_envs
+    return 0 if wish is None else wish(config.algorithm)
 
 
 def training_context(config: TrainConfig, threads: int | None) -> TrainingContext:

@@ -26,6 +26,7 @@ from dva.compute.random_streams import stream_seed
 from dva.compute.timing import PhaseTimer
 from dva.envs import Environment
 from dva.learning.algorithm import AlgorithmEntry, Preset, TrainingContext
+from dva.learning.config import RegressionConfig, Values, require_count, require_rate
 from dva.learning.first_order.action_gradient import (
     ActionGradient,
     cap_environments,
@@ -33,16 +34,15 @@ from dva.learning.first_order.action_gradient import (
     find_action_gradient,
 )
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
-from dva.learning.first_order.config import (
-    MAX_LEARNING_RATE,
-    FirstOrderConfig,
-    Values,
-    choose_preset,
-)
+from dva.learning.first_order.config import FirstOrderConfig, choose_preset
 from dva.learning.first_order.guide import IMITATION_BETAS, Guide
 from dva.learning.optimizer import ClippedAdam
 from dva.learning.registry import register
-from dva.learning.regression import decoupled_objective, set_policy_gradient
+from dva.learning.regression import (
+    choose_micro_batch,
+    decoupled_objective,
+    set_policy_gradient,
+)
 from dva.learning.replay import RolloutReplay
 from dva.learning.rollout import Rollout
 from dva.policies import ActorPolicy, normalize
@@ -51,16 +51,13 @@ from dva.spec import STATE, Observation
 
 __all__ = ["DVA", "DvaConfig"]
 
-PIECE_MEMORY = {"cpu": 32.0, "cuda": 2048.0}
-"""Memory for the activations of one piece of the regression by kind of device, MB. Smaller pieces
-pay more overhead; much larger ones fall out of a CPU's caches."""
 IMITATION_PIECES = {"cpu": 4, "cuda": 1}
 """Pieces of an imitation's batch by kind of device, for a CPU's threads to share; more of them
 where the memory for one asks for it."""
 
 
 @dataclass
-class DvaConfig(FirstOrderConfig):
+class DvaConfig(FirstOrderConfig, RegressionConfig):
     """Hyperparameters of D.Va."""
 
     action_gradient: str = "adjoint"
@@ -71,9 +68,9 @@ class DvaConfig(FirstOrderConfig):
     None: any length."""
     guide: bool = False
     """Let a policy of the state learn the action gradients, and the policy imitate it."""
-    guide_share: float = 0.5
-    """Share of the environments in which the guide acts, and from which it learns. 0: the policy
-    acts in all, and the guide learns from its actions."""
+    guide_envs: int = 56
+    """Environments in which the guide acts and from which it learns, beside those in which the
+    policy acts; nothing is rendered there. 0: the guide learns from what the policy does."""
     imitation_steps: int = 4
     """Updates of the policy in an iteration, with a guide."""
     imitation_batch: int = 128
@@ -82,29 +79,17 @@ class DvaConfig(FirstOrderConfig):
     """Their learning rate at the first step."""
     replay_images: int = 20_000
     """Samples of the last rollouts to imitate the guide on."""
-    micro_batch: int | None = None
-    """Images in one piece of the regression: sets its peak memory only. None: as many as fit
-    --memory-budget."""
-    memory_budget: float | None = None
-    """Memory for the regression's activations, MB, unless --micro-batch is given. None: 32 for each
-    thread of a CPU, 2048 on CUDA."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        cap, micro_batch, budget = self.action_gradient_cap, self.micro_batch, self.memory_budget
+        cap = self.action_gradient_cap
         valid = cap is None or 0.0 < cap < math.inf
         require("action_gradient_cap", cap, valid, "above 0, or None")
-        valid = micro_batch is None or micro_batch >= 1
-        require("micro_batch", micro_batch, valid, "1 or more, or None")
-        require("memory_budget", budget, budget is None or budget > 0.0, "above 0, or None")
         for name in ("imitation_steps", "imitation_batch", "replay_images"):
-            value = getattr(self, name)
-            require(name, value, 1 <= value <= 100_000_000, "between 1 and 100,000,000")
-        share = self.guide_share
-        require("guide_share", share, 0.0 <= share < 1.0, "from 0 to below 1")
-        rate = self.imitation_learning_rate
-        valid = 0.0 < rate <= MAX_LEARNING_RATE
-        require("imitation_learning_rate", rate, valid, "above 0 and at most 1")
+            require_count(name, getattr(self, name), 100_000_000)
+        many = self.guide_envs
+        require("guide_envs", many, 0 <= many <= 1_000_000, "between 0 and 1,000,000")
+        require_rate("imitation_learning_rate", self.imitation_learning_rate)
 
 
 class DVA(FirstOrderAlgorithm):
@@ -139,18 +124,22 @@ class DVA(FirstOrderAlgorithm):
                 "gradient that needs no graph."
             )
         self._cuda_graphs = self._cuda_graphs and self.action_gradient.recordable
-        self.micro_batch = self._choose_micro_batch()
+        self.micro_batch = choose_micro_batch(
+            config, self.actor, env.num_envs * config.horizon, self.device, self.threads or 1
+        )
         """Samples in one pass of the regression, at most."""
         self.guide = self._make_guide() if config.guide else None
         """The policy of the state that learns in the policy's stead."""
-        self.taught = slice(None)
-        """Environments whose action gradients teach; where a guide acts, its own: the first."""
+        self.taught = slice(env.blind_envs or None)
+        """Environments whose action gradients teach: the guide's own, if there are such, or all."""
+        self.measured = slice(env.blind_envs, None)
         if self.guide is not None:
             self.parts = (*self.parts, "guide")
-            led = max(1, round(config.guide_share * env.num_envs))
-            if config.guide_share > 0.0 and env.num_envs > 1:
-                led = min(led, env.num_envs - 1)
-                self.taught, self.measured = slice(led), slice(led, None)
+        elif env.blind_envs:
+            raise ValueError(
+                f"The environment has {env.blind_envs} environments without sensors, in which only "
+                "a guide can act. Make it without (blind_envs=0), or set guide=True."
+            )
 
     @property
     def large_state(self) -> RolloutReplay | None:
@@ -242,20 +231,6 @@ class DVA(FirstOrderAlgorithm):
             self.threads or 1,
         )
 
-    def _choose_micro_batch(self) -> int:
-        """Takes what the config asks for; or else divides the samples into equal pieces, as large
-        as memory allows, and without a budget in the same way for any number of threads."""
-        config, each = self.config, self.actor.activation_bytes
-        samples = self.env.num_envs * config.horizon
-        if config.micro_batch is not None or each == 0:
-            return config.micro_batch or samples
-        memory = PIECE_MEMORY[self.device.type]
-        if config.memory_budget is not None:
-            memory = config.memory_budget / (self.threads or 1)
-        largest = max(1, int(memory * 2**20 / each))
-        pieces = -(-samples // largest)
-        return -(-samples // pieces)
-
     def _finite_action_gradient(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
         """Block 2, of the taught environments, capped and without those whose gradient is not
         finite; and the loss (N,), and which were dropped, bool (N,)."""
@@ -287,14 +262,10 @@ class DVA(FirstOrderAlgorithm):
 
     @torch.no_grad()
     def _guided_mean(self, observation: Observation) -> Tensor:
-        """What the guide does in its environments: (led, A)."""
+        """What the guide does in its environments: (blind_envs, A)."""
         assert self.guide is not None
         states = self.horizon_normalizers[STATE](observation[STATE][self.taught].detach())
         return self.guide.actor({STATE: states})[0]
-
-    def _own_mean(self, seen: Observation, weights: Weights) -> Tensor:
-        """What the policy does in the others: (N - led, A)."""
-        return self.policy.mean({name: x[self.measured] for name, x in seen.items()}, weights)
 
     def _imitate(self) -> tuple[Tensor, Tensor]:
         """Lets the actor imitate its guide; returns the error, and the count of skipped updates."""
@@ -329,10 +300,9 @@ class DVA(FirstOrderAlgorithm):
     def _sample_action(self, weights: Weights, observation: Observation) -> tuple[Tensor, Tensor]:
         """Draws actions before tanh (N, A), leaves of the physics graph, and their noise."""
         seen = self.policy_input(observation)
-        if self.taught != self.measured:
-            mean = torch.cat([self._guided_mean(observation), self._own_mean(seen, weights)])
-        else:
-            mean = self.policy.mean(seen, weights)
+        mean = self.policy.mean(seen, weights)
+        if self.env.blind_envs:
+            mean = torch.cat([self._guided_mean(observation), mean])
         noise = self.draw_noise()
         action = mean + self.actor.log_std.detach().exp() * noise
         return action.requires_grad_(self.action_gradient.needs_graph), noise
@@ -342,12 +312,25 @@ class DVA(FirstOrderAlgorithm):
 # imitation takes time.
 _FROM_IMAGES: Values = {"center_features": True, "action_gradient_cap": 2.0}
 _GUIDED = ("ant", "humanoid", "anymal")
+# The guide learns as from states in the paper, with its horizon; rendered are a few environments.
+_GUIDED_VALUES: dict[str, Values] = {
+    "cpu": {
+        "guide": True, "guide_envs": 56, "num_envs": 8, "horizon": 32, "iterations": 4_000,
+        "actor_learning_rate": 2e-3,
+    },
+    "fast": {"guide": True, "guide_envs": 192, "num_envs": 64},
+}  # fmt: skip
+_GUIDED_TASKS: dict[str, Values] = {"anymal": {"actor_learning_rate": 1e-3}}
 
 
 def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
+    observe = observe or ("pixels",)
     as_published = name == "paper" or task == "cartpole"  # which is seen well enough
-    from_images = {} if as_published else {**_FROM_IMAGES, "guide": task in _GUIDED}
-    return choose_preset(DvaConfig, task, name, observe or ("pixels",), from_images)
+    last: Values = {}
+    if task in _GUIDED and observe != (STATE,) and not as_published:
+        last = {**_GUIDED_VALUES[name], **_GUIDED_TASKS.get(task, {})}
+    from_images = {} if as_published else _FROM_IMAGES
+    return choose_preset(DvaConfig, task, name, observe, from_images, last)
 
 
 register(
@@ -359,5 +342,6 @@ register(
         ActorPolicy,
         _preset,
         look_up=lambda config: find_action_gradient(config.action_gradient),
+        blind_envs=lambda config: config.guide_envs if config.guide else 0,
     )
 )

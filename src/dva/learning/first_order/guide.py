@@ -6,10 +6,10 @@ as noisy as the exploration. So with a guide the regression has two parts. Impro
 regressed onto the guide, as D.Va does from states; and the policy imitates the guide's actions,
 which are free of noise and defined for every state, so that images of many past rollouts teach it.
 
-The guide acts in a share of the environments and learns there, as D.Va from states; in the others
-the policy acts, and the guide's actions in the states that it reaches are what it imitates (as in
-DAgger). Where the guide acts in none, it learns from what the policy did, in all of them. It is not
-needed after training.
+The guide acts in environments of its own and learns there, as D.Va from states: nothing is rendered
+in them, so that there can be many. In the others the policy acts, and the guide's actions in the
+states that it reaches are what it imitates (as in DAgger). Where the guide has no environments, it
+learns from what the policy does. It is not needed after training.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,11 @@ from torch import Tensor
 from dva.envs import Environment
 from dva.learning.first_order.config import FirstOrderConfig
 from dva.learning.optimizer import ClippedAdam
-from dva.learning.regression import decoupled_objective, set_policy_gradient
+from dva.learning.regression import (
+    decoupled_objective,
+    set_imitation_gradient,
+    set_policy_gradient,
+)
 from dva.learning.replay import RolloutReplay
 from dva.learning.rollout import Rollout
 from dva.learning.state import add_prefix, strip_prefix
@@ -62,10 +66,11 @@ class Guide:
             self.actor.parameters(), config.adam_betas, config.max_grad_norm
         )
         self._pupil, self._pupil_optimizer = pupil, pupil_optimizer
-        samples = env.num_envs * config.horizon
+        self._blind = env.blind_envs
+        seeing = env.num_envs - env.blind_envs
         self.replay = RolloutReplay(
-            env.policy_spec, spec[STATE].channels, env.num_envs, config.horizon,
-            max(1, replay_images // samples), device,
+            env.policy_spec, spec[STATE].channels, seeing, config.horizon,
+            max(1, replay_images // (seeing * config.horizon)), device,
         )  # fmt: skip
 
     def learn(
@@ -86,7 +91,7 @@ class Guide:
         Returns:
             The norm of the guide's gradient, and 1.0 if the update was skipped, else 0.0.
         """
-        self.replay.add(rollout.frames, rollout.vectors, rollout.states)
+        self.replay.add(rollout.frames, rollout.vectors, rollout.states[:, self._blind :])
         states = normalizers[STATE](rollout.states[:, taught]).flatten(0, 1)
         set_policy_gradient(
             self.actor,
@@ -130,7 +135,7 @@ class Guide:
             inputs = normalize({**seen, STATE: states}, normalizers)
             with torch.no_grad():
                 target = torch.tanh(self.actor(inputs)[0])
-            error = _set_imitation_gradient(self._pupil, inputs, target, micro_batch, threads)
+            error = set_imitation_gradient(self._pupil, inputs, target, micro_batch, threads)
             errors.append(error / target.var(0, correction=0).mean().clamp(min=1e-12))
             skips.append(self._pupil_optimizer.step()[1])
         return torch.stack(errors).mean(), torch.stack(skips).sum()
@@ -148,25 +153,3 @@ class Guide:
         self.actor.load_state_dict(strip_prefix("actor", state))
         self.optimizer.load_state_dict(strip_prefix("optimizer", state))
         self.replay.count.copy_(state["seen"])
-
-
-def _set_imitation_gradient(
-    actor: Actor, inputs: Mapping[str, Tensor], target: Tensor, micro_batch: int, threads: int
-) -> Tensor:
-    """Sets the actor's gradients to those of mean((tanh(mean) - target)^2); returns that error."""
-    errors: dict[int, Tensor] = {}
-
-    def objective(mean: Tensor, log_std: Tensor, start: int, stop: int) -> Tensor:
-        error = (torch.tanh(mean) - target[start:stop]).square().sum() / target.numel()
-        errors[start] = error.detach()
-        return error
-
-    set_policy_gradient(
-        actor,
-        lambda start, stop: {name: inputs[name][start:stop] for name in actor.spec},
-        objective,
-        len(target),
-        micro_batch,
-        threads,
-    )
-    return torch.stack([errors[start] for start in sorted(errors)]).sum()

@@ -15,8 +15,9 @@ from torch import Tensor
 from dva.compute.timing import PhaseTimer
 from dva.envs import Environment
 from dva.learning.algorithm import AlgorithmEntry, Preset, TrainingContext
+from dva.learning.config import Values
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
-from dva.learning.first_order.config import FirstOrderConfig, Values, choose_preset
+from dva.learning.first_order.config import FirstOrderConfig, choose_preset
 from dva.learning.registry import register
 from dva.learning.rollout import Rollout
 from dva.policies import ActorPolicy
