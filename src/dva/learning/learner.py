@@ -90,8 +90,10 @@ class Learner:
         self._cuda_graphs = context.cuda_graphs and on_cuda
         self._recorded = False
         self._fixed: FixedState | None = None
+        self.collecting = False
+        """Whether the present iteration only collects: blocks are not recorded before they run."""
         self._since_start = 0
-        """Iterations since the algorithm was made or loaded."""
+        """Iterations since the algorithm was made or loaded, without those that only collected."""
 
     @property
     def large_state(self) -> LargeState | None:
@@ -117,7 +119,7 @@ class Learner:
             experience, metrics = self._record(timer)
         else:
             experience, metrics = self.train_once(timer)
-        self._since_start += 1
+        self._since_start += not self.collecting
         return self._finish_iteration(experience, metrics, timer, rate)
 
     def train_once(self, timer: PhaseTimer) -> tuple[Experience, dict[str, Tensor]]:
