@@ -237,7 +237,9 @@ def test_the_expert_is_trained_first_and_its_steps_are_counted() -> None:
     for _ in range(5):
         rows.append(algorithm.iterate())
         steps.append(algorithm.env_steps)
-        experts.append(algorithm.trainer.actor.mean.weight.clone())
+        trainer = algorithm.trainer
+        assert trainer is not None
+        experts.append(trainer.actor.mean.weight.clone())
         if len(rows) == 3:  # the student's environments have not moved
             assert all(torch.equal(x, start[name]) for name, x in env.state_dict().items())
             assert torch.equal(student, algorithm.actor.mean.weight)

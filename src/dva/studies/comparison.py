@@ -239,11 +239,11 @@ def _phases(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     what no phase has measured.
     """
     names = dict.fromkeys(name for row in rows for name in row if name.startswith("seconds_"))
-    totals = {
-        name.removeprefix("seconds_"): sum(row.get(name, 0.0) for row in rows)
-        for name in names
-        if not any(row.get(name, 0.0) is None for row in rows)
-    }
+    totals: dict[str, float] = {}
+    for name in names:
+        found = [row.get(name, 0.0) for row in rows]
+        if None not in found:
+            totals[name.removeprefix("seconds_")] = sum(float(x) for x in found if x is not None)
     parts = {name: totals.pop(name) for name in PARTS if name in totals}
     if "rollout" in totals:
         totals["rollout"] -= sum(parts.values())
