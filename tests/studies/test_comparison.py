@@ -142,6 +142,19 @@ def test_phases_add_up_to_the_whole(tmp_path):
     assert heights == pytest.approx([4 * million, 4e6 / 2000])
 
 
+def test_a_phase_that_does_not_always_occur_counts_where_it_does(tmp_path):
+    """As an expert that is trained before the rollouts begin."""
+    rows = [
+        {"seconds_expert": 1.5, "seconds_rollout": None, "seconds_simulation": None},
+        {"seconds_expert": None, "seconds_rollout": 0.8, "seconds_simulation": 0.3},
+    ]
+    make_run(tmp_path / "run", [None, 2.0], rows=rows)
+    (group,) = compare([tmp_path / "run"]).groups
+    assert group.phases == pytest.approx(
+        {"expert": 7500.0, "simulation": 1500.0, "rollout": 2500.0, "other": 8500.0}
+    )
+
+
 def test_incomplete_runs_are_named(tmp_path):
     make_seeds(tmp_path, [1.0, 2.0], [None, None])
     make_run(tmp_path / "short", [1.0], seed=2, env_steps=500)

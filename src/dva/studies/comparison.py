@@ -235,19 +235,23 @@ def _phases(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Returns the seconds of each phase for a million environment steps.
 
     Rendering and simulation are parts of the rollout, which is what remains without them. Where
-    CUDA graphs hide them (None), it is whole. A phase need not occur in every iteration. "other" is
-    what no phase has measured.
+    CUDA graphs hide them (None), it is whole. Other phases may be missing or None where they do not
+    occur. "other" is what no phase has measured.
     """
-    names = dict.fromkeys(name for row in rows for name in row if name.startswith("seconds_"))
     totals: dict[str, float] = {}
-    for name in names:
-        found = [row.get(name, 0.0) for row in rows]
-        if None not in found:
-            totals[name.removeprefix("seconds_")] = sum(float(x) for x in found if x is not None)
-    parts = {name: totals.pop(name) for name in PARTS if name in totals}
-    if "rollout" in totals:
-        totals["rollout"] -= sum(parts.values())
-        totals = {**parts, **totals}
+    for row in rows:
+        for name, value in row.items():
+            phase = name.removeprefix("seconds_")
+            if phase != name and phase not in PARTS:
+                totals[phase] = totals.get(phase, 0.0) + (value or 0.0)
+    rollouts = [row for row in rows if row.get("seconds_rollout") is not None]
+    parts = {}
+    for phase in PARTS:
+        values = [row.get(f"seconds_{phase}") for row in rollouts]
+        if values and None not in values:
+            parts[phase] = sum(values)
+    if parts:
+        totals = {**parts, **totals, "rollout": max(0.0, totals["rollout"] - sum(parts.values()))}
     totals["other"] = max(0.0, sum(_seconds(rows)) - sum(totals.values()))
     return {name: 1e6 * total / rows[-1]["env_steps"] for name, total in totals.items()}
 

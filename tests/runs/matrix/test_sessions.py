@@ -29,7 +29,7 @@ def config(own: Any, tmp_path) -> Any:
     """Makes configurations of the cell's run."""
 
     def make(**changes: Any) -> runs.TrainConfig:
-        return own(run_dir=tmp_path / CELL.name, **changes)
+        return own(**{"run_dir": tmp_path / CELL.name, **changes})
 
     return make
 
