@@ -143,7 +143,8 @@ class Environment(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Returns everything needed to continue bit for bit."""
+        """Returns everything needed to continue bit for bit; of several processes, all of which
+        call it, that of all their environments."""
         ...
 
     def load_state_dict(self, state: dict[str, Tensor], /) -> None:

@@ -14,7 +14,7 @@ from dva.runs.evaluate_run import evaluate_run, make_env
 from dva.runs.evaluation import Evaluation, evaluate
 from dva.runs.policy import load_policy
 from dva.runs.run import Run
-from dva.runs.training import Outcome, Update, train
+from dva.runs.training import Outcome, Update, follow, train
 
 __all__ = [
     "Evaluation",
@@ -28,6 +28,7 @@ __all__ = [
     "default_config",
     "evaluate",
     "evaluate_run",
+    "follow",
     "load_policy",
     "make_env",
     "train",
