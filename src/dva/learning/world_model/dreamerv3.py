@@ -102,10 +102,10 @@ class DreamerV3(Learner):
         self.return_range = ReturnRange(config.return_decay).to(self.device)
         policy, heads = self.policy, self.heads
         model = [*policy.encoder.parameters(), *policy.rssm.parameters(), *heads.parameters()]
-        self.model_optimizer = ClippedAdam(model, _BETAS, _MODEL_NORM, _MODEL_EPS)
+        self.model_optimizer = ClippedAdam(model, _BETAS, _MODEL_NORM, eps=_MODEL_EPS)
         actor, critic = policy.actor.parameters(), self.critic.parameters()
-        self.actor_optimizer = ClippedAdam(actor, _BETAS, _BEHAVIOUR_NORM, _BEHAVIOUR_EPS)
-        self.critic_optimizer = ClippedAdam(critic, _BETAS, _BEHAVIOUR_NORM, _BEHAVIOUR_EPS)
+        self.actor_optimizer = ClippedAdam(actor, _BETAS, _BEHAVIOUR_NORM, eps=_BEHAVIOUR_EPS)
+        self.critic_optimizer = ClippedAdam(critic, _BETAS, _BEHAVIOUR_NORM, eps=_BEHAVIOUR_EPS)
         self.generators = {
             name: self.new_generator(name) for name in ("acting", "replay", "model", "imagination")
         }
