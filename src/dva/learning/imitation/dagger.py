@@ -195,7 +195,7 @@ class DAgger(RolloutLearner):
     def remember(self, rollout: Rollout) -> None:
         """Block 2: adds a rollout to the replay, and lets the statistics of what is seen follow."""
         self.replay.add(rollout.frames, rollout.vectors, rollout.states)
-        self.follow_statistics(rollout)
+        self.update_statistics(rollout)
 
     def _imitate(self) -> tuple[Tensor, Tensor, int]:
         """Makes groups of updates until their loss is small enough.

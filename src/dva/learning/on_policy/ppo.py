@@ -312,7 +312,7 @@ class PPO(RolloutLearner):
             self.generators["shuffle"],
             partial(clipped_value_loss, samples.values, config.value_clip),
         )
-        self.follow_statistics(rollout)
+        self.update_statistics(rollout)
         return {"critic_loss": loss, "critic_grad_norm": norm, "nonfinite_count": skipped}
 
 
