@@ -68,11 +68,12 @@ class LearningWatch:
         if not blind and self.last_warning == self._blindness:
             self.last_warning = None
         if self._blind_in_a_row == BLIND_IN_A_ROW:
+            guided = "imitation_error" in metrics
             self.warning = self.last_warning = self._blindness = (
                 f"The policy has ignored its images for {BLIND_IN_A_ROW} iterations: over a "
                 f"rollout its mean action varies by {feedback:.2g} (visual_feedback), less than a "
                 f"hundredth of its noise, {noise:.2g}. Try --center-features, or a lower learning "
-                f"rate: --{'imitation' if 'imitation_error' in metrics else 'actor'}-learning-rate."
+                f"rate of the policy{': --imitation-learning-rate' if guided else ''}."
             )
 
     def _describe(self, metrics: Mapping[str, Any], env_steps: int) -> str:
