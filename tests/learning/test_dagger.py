@@ -229,7 +229,8 @@ def test_an_expert_cannot_be_trained_without_gradients() -> None:
 def test_the_expert_is_trained_first_and_its_steps_are_counted() -> None:
     env = PointMass(6)
     algorithm = small_dagger(env)
-    assert isinstance(algorithm.trainer, dva.learning.SHAC)
+    trainer = algorithm.trainer
+    assert isinstance(trainer, dva.learning.SHAC)
     assert isinstance(algorithm.expert, ActorPolicy)
     assert list(algorithm.expert.observation_spec) == [STATE]
     start, student = env.state_dict(), algorithm.actor.mean.weight.clone()
@@ -237,8 +238,6 @@ def test_the_expert_is_trained_first_and_its_steps_are_counted() -> None:
     for _ in range(5):
         rows.append(algorithm.iterate())
         steps.append(algorithm.env_steps)
-        trainer = algorithm.trainer
-        assert trainer is not None
         experts.append(trainer.actor.mean.weight.clone())
         if len(rows) == 3:  # the student's environments have not moved
             assert all(torch.equal(x, start[name]) for name, x in env.state_dict().items())
@@ -301,8 +300,8 @@ KINDS: list[Callable[..., DAgger]] = [
 def test_recorded_iterations_are_plain_iterations(make: Callable[..., DAgger]) -> None:
     plain, recorded = make(), make()
     record_with(recorded, Tape())
-    expected = [without_times(plain.iterate()) for _ in range(10)]
-    assert [without_times(recorded.iterate()) for _ in range(10)] == expected
+    expected = [without_times(plain.iterate()) for _ in range(8)]
+    assert [without_times(recorded.iterate()) for _ in range(8)] == expected
     assert recorded._fixed is not None
     for name, value in plain.state_dict().items():
         assert torch.equal(recorded.state_dict()[name], value), name

@@ -13,13 +13,14 @@ from torch.distributions import Normal, kl_divergence
 
 import dva
 from dva.learning import PPO, PpoConfig
-from dva.learning.on_policy.ppo import (
-    AdaptiveRate,
+from dva.learning.on_policy.adaptive_rate import AdaptiveRate
+from dva.learning.on_policy.objective import (
     Samples,
     clipped_objective,
     clipped_value_loss,
     divergence,
     log_ratio,
+    normalize_advantages,
 )
 from dva.learning.on_policy.rewards import RewardScale
 
@@ -189,7 +190,7 @@ def test_the_ratio_is_one_before_the_first_update(observe: tuple[str, ...]) -> N
     seen = {name: buffer.gather(order) for name, buffer in rollout.frames.items()}
     seen |= {name: x[order] for name, x in vectors_of(algorithm, rollout).items()}
     mean, log_std = algorithm.actor(seen)
-    ratio = log_ratio(mean, log_std, found.minibatch(order)).exp()
+    ratio = log_ratio(mean, log_std, found[order]).exp()
     torch.testing.assert_close(ratio, torch.ones(30), rtol=1e-4, atol=1e-4)
 
 
@@ -197,7 +198,7 @@ def test_pieces_of_a_minibatch_give_the_gradient_of_the_whole() -> None:
     algorithm = small_ppo(PointMass(6, observe=("pixels", "state")), entropy_bonus=0.01)
     rollout = algorithm.collect_without_graph()
     found, numbers = algorithm.judge(rollout), torch.randperm(30)[:11]
-    chosen, vectors = found.minibatch(numbers), vectors_of(algorithm, rollout)
+    chosen, vectors = normalize_advantages(found[numbers]), vectors_of(algorithm, rollout)
     assert chosen.advantages.mean().abs() < 1e-6
     assert chosen.advantages.std(correction=0).item() == pytest.approx(1.0, abs=1e-5)
     with torch.no_grad():  # away from a ratio of 1

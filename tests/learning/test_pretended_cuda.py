@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from pretend_cuda import PretendCuda, pretended_cuda
-from small import small_dva, small_ppo, small_shac
+from small import small_dagger, small_dva, small_ppo, small_shac
 from torch import Tensor
 
 import dva
@@ -108,7 +108,7 @@ def test_an_iteration_stays_on_the_device(
             assert found[name] == close, name
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, (small_dagger, {"expert_steps": 12}, {})])
 def test_an_iteration_is_recorded(cuda: PretendCuda, kind: Any) -> None:
     plain, recorded = (algorithm("hopper", "cuda", kind) for _ in range(2))
     plain._cuda_graphs = False

@@ -39,6 +39,7 @@ from dva.learning.first_order.guide import IMITATION_BETAS, Guide
 from dva.learning.optimizer import ClippedAdam
 from dva.learning.registry import register
 from dva.learning.regression import (
+    IMITATION_PIECES,
     choose_micro_batch,
     decoupled_objective,
     set_policy_gradient,
@@ -50,10 +51,6 @@ from dva.policies.actor import Weights
 from dva.spec import STATE, Observation
 
 __all__ = ["DVA", "DvaConfig"]
-
-IMITATION_PIECES = {"cpu": 4, "cuda": 1}
-"""Pieces of an imitation's batch by kind of device, for a CPU's threads to share; more of them
-where the memory for one asks for it."""
 
 
 @dataclass

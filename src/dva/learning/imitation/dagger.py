@@ -29,7 +29,7 @@ from dva.compute.arguments import require
 from dva.compute.errors import require_known
 from dva.compute.random_streams import stream_seed
 from dva.compute.timing import PhaseTimer
-from dva.envs import Environment
+from dva.envs import EnvConfig, Environment
 from dva.learning.algorithm import PRESETS, AlgorithmEntry, Metrics, Preset, TrainingContext
 from dva.learning.config import (
     RegressionConfig,
@@ -43,7 +43,11 @@ from dva.learning.first_order.config import choose_preset
 from dva.learning.first_order.shac import SHAC, ShacConfig
 from dva.learning.optimizer import linear_learning_rate
 from dva.learning.registry import register
-from dva.learning.regression import choose_micro_batch, set_imitation_gradient
+from dva.learning.regression import (
+    IMITATION_PIECES,
+    choose_micro_batch,
+    set_imitation_gradient,
+)
 from dva.learning.replay import RolloutReplay
 from dva.learning.rollout import Rollout
 from dva.learning.rollout_learner import RolloutLearner
@@ -137,8 +141,9 @@ class DAgger(RolloutLearner):
             max(1, config.replay_samples // samples), self.device,
         )  # fmt: skip
         self.generators["replay"] = self.new_generator("replay")
-        self.micro_batch = choose_micro_batch(
-            config, self.actor, config.batch, self.device, self.threads or 1
+        self.micro_batch = min(
+            choose_micro_batch(config, self.actor, config.batch, self.device, self.threads or 1),
+            -(-config.batch // IMITATION_PIECES[self.device.type]),
         )
         """Samples in one pass of the regression, at most."""
 
@@ -335,13 +340,20 @@ _STUDENT: dict[str, Values] = {
 
 def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
     require_known("preset", name, PRESETS)
-    expert = choose_preset(ShacConfig, task, name, (STATE,))
     values = {**network_sizes(task), **_STUDENT[name]}
     del values["critic_hidden"]  # there is none
-    values |= {"expert_training": expert.algorithm}
     student = preset_of(DaggerConfig, values, observe or ("pixels",))
-    student.algorithm.expert_steps = expert.env_steps
-    return dataclasses.replace(student, env_steps=student.env_steps + expert.env_steps)
+    config, num_envs = student.algorithm, student.env.get("num_envs", EnvConfig.num_envs)
+    expert = choose_preset(ShacConfig, task, name, (STATE,))
+    config.expert_training = expert.algorithm
+    if name == "cpu":
+        # SHAC's rate for Cartpole is for four times as many environments.
+        slower = min(expert.algorithm.actor_learning_rate, ShacConfig.actor_learning_rate)
+        expert.algorithm.actor_learning_rate = slower
+    # As many iterations as SHAC's own preset has, in the environments of this one.
+    of_expert = expert.env.get("num_envs", EnvConfig.num_envs)
+    config.expert_steps = expert.env_steps // of_expert * num_envs
+    return dataclasses.replace(student, env_steps=student.env_steps + config.expert_steps)
 
 
 register(

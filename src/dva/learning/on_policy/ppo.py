@@ -11,22 +11,15 @@ One iteration:
 The critic sees the normalised state while the policy may see images: the same privilege that D.Va's
 critic has.
 
-The policy draws a = mean(o) + std * noise, and the environment gets tanh(a). The density of tanh(a)
-is that of a, divided by the slope of tanh at a; the slope is the same under the old and the new
-policy, so that it cancels in their ratio, and all that is computed here is of a. The KL divergence
-does not see tanh either. The entropy does: the bonus is of a's.
-
 Source: Schulman et al., "Proximal Policy Optimization Algorithms", 2017; advantages from Schulman
 et al., "High-Dimensional Continuous Control Using Generalized Advantage Estimation", 2016.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from dva.compute.arguments import require
 from dva.compute.errors import require_known
@@ -44,10 +37,17 @@ from dva.learning.config import (
     require_widths,
 )
 from dva.learning.critic import fit_critic
+from dva.learning.on_policy.adaptive_rate import AdaptiveRate
+from dva.learning.on_policy.objective import (
+    Samples,
+    clipped_objective,
+    clipped_value_loss,
+    normalize_advantages,
+)
 from dva.learning.on_policy.rewards import RewardScale
 from dva.learning.optimizer import ClippedAdam
 from dva.learning.registry import register
-from dva.learning.regression import Objective, choose_micro_batch, set_policy_gradient
+from dva.learning.regression import choose_micro_batch, set_policy_gradient
 from dva.learning.returns import td_lambda_targets
 from dva.learning.rollout import Rollout
 from dva.learning.rollout_learner import RolloutLearner
@@ -56,13 +56,10 @@ from dva.spec import STATE
 
 __all__ = ["PPO", "PpoConfig"]
 
-LOWEST_RATE, HIGHEST_RATE = 1e-5, 1e-2
-"""Bounds of the adaptive learning rate."""
-RATE_FACTOR = 1.5
-"""By which the adaptive learning rate rises or falls after an iteration."""
 FIRST_ACTIONS = 0.01
-"""Factor of the initial weights of the policy's last layer: at first its actions are those of its
-noise, the same in every state."""
+"""Factor of the initial weights of the last layer of a policy without images, whose actions are
+then the same in every state at first, but for noise. Through so small a layer the trunk of images
+learns nothing from them, and drifts until it tells no image from another."""
 
 
 @dataclass
@@ -79,7 +76,7 @@ class PpoConfig(RegressionConfig):
     """Weight of long returns in advantages and in the critic's targets, lambda."""
     critic_hidden: tuple[int, ...] = (64, 64)
     """Widths of the critic's hidden layers."""
-    log_std_init: float = 0.0
+    log_std_init: float = -0.5
     """Initial log standard deviation of the action before tanh."""
     adam_betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of Adam's two moments."""
@@ -119,37 +116,6 @@ class PpoConfig(RegressionConfig):
         require("entropy_bonus", bonus, bonus >= 0.0, "0 or more")
 
 
-@dataclass(frozen=True)
-class Samples:
-    """What the policy did in the M = h N samples of a rollout, and how good it was."""
-
-    actions: Tensor
-    """(M, A), before tanh."""
-    mean: Tensor
-    """(M, A), mean of the policy that acted."""
-    log_std: Tensor
-    """(A,), its log standard deviation."""
-    advantages: Tensor
-    """(M,)."""
-    values: Tensor
-    """(M,), of the critic as it was."""
-    targets: Tensor
-    """(M,), of the critic."""
-
-    def minibatch(self, numbers: Tensor) -> "Samples":
-        """Picks samples by their numbers (B,), with advantages of mean 0 and deviation 1."""
-        chosen = self.advantages[numbers]
-        spread = chosen.std(correction=0)
-        return Samples(
-            self.actions[numbers],
-            self.mean[numbers],
-            self.log_std,
-            (chosen - chosen.mean()) / (spread + 1e-8),
-            self.values[numbers],
-            self.targets[numbers],
-        )
-
-
 class PPO(RolloutLearner):
     """Trains a policy by the clipped objective.
 
@@ -179,11 +145,12 @@ class PPO(RolloutLearner):
         """Samples in one pass of the regression, at most."""
 
     def draw_networks(self) -> None:
-        """Builds the policy, whose first actions are all alike but for noise, and the critic."""
+        """Builds the policy and the critic."""
         super().draw_networks()
-        with torch.no_grad():
-            self.policy.actor.mean.weight.mul_(FIRST_ACTIONS)
-            self.policy.actor.mean.bias.zero_()
+        if not self.env.policy_spec.images:
+            with torch.no_grad():
+                self.policy.actor.mean.weight.mul_(FIRST_ACTIONS)
+                self.policy.actor.mean.bias.zero_()
         state_size = self.env.observation_spec[STATE].channels
         self.critic = Critic(state_size, self.config.critic_hidden).to(self.device)
 
@@ -202,6 +169,7 @@ class PPO(RolloutLearner):
             policy = self.blocks("regression", self.improve_policy, rollout, samples)
         with timer("critic"):
             critic = self.blocks("critic", self.fit_critic, rollout, samples)
+            self.blocks("statistics", self.update_statistics, rollout)
         failed = policy["skipped_updates"] + critic["nonfinite_count"]
         return rollout, {**measures, **policy, **critic, "nonfinite_count": failed}
 
@@ -290,8 +258,9 @@ class PPO(RolloutLearner):
             return {**seen, **{name: value[piece] for name, value in vectors.items()}}
 
         sums: dict[int, Tensor] = {}
+        minibatch = normalize_advantages(samples[numbers])
         objective = clipped_objective(
-            samples.minibatch(numbers), self.config.ratio_clip, self.config.entropy_bonus, sums
+            minibatch, self.config.ratio_clip, self.config.entropy_bonus, sums
         )
         set_policy_gradient(
             self.actor, inputs, objective, len(numbers), self.micro_batch, self.threads or 1
@@ -300,7 +269,7 @@ class PPO(RolloutLearner):
         return loss, kl, clipped
 
     def fit_critic(self, rollout: Rollout, samples: Samples) -> dict[str, Tensor]:
-        """Block 4: fits the critic, and lets the statistics of what is seen follow."""
+        """Block 4: fits the critic; returns metrics."""
         config = self.config
         loss, norm, skipped = fit_critic(
             self.critic,
@@ -312,141 +281,26 @@ class PPO(RolloutLearner):
             self.generators["shuffle"],
             partial(clipped_value_loss, samples.values, config.value_clip),
         )
-        self.update_statistics(rollout)
         return {"critic_loss": loss, "critic_grad_norm": norm, "nonfinite_count": skipped}
-
-
-class AdaptiveRate(nn.Module):
-    """A learning rate that keeps the policy's steps at one size, on the device.
-
-    Images, states, robots and shrinking noise need other rates, which change in training; the
-    distance between two policies means the same for all of them. A schedule would need to know how
-    long training will last, and would still have to start from the right rate. It moves once an
-    iteration, by the last pass: within one, the divergence grows from 0 in any case.
-
-    Args:
-        first: the rate at first.
-
-    Source: Rudin et al., "Learning to Walk in Minutes Using Massively Parallel Deep Reinforcement
-    Learning", 2021.
-    """
-
-    value: Tensor
-
-    def __init__(self, first: float) -> None:
-        super().__init__()
-        self.register_buffer("value", torch.tensor(first))
-
-    def follow(self, kl: Tensor, target: float) -> None:
-        """Lowers the rate where the divergence () is above twice its target; raises it where it is
-        below half of it."""
-        factor = torch.where(kl > 2.0 * target, 1.0 / RATE_FACTOR, 1.0)
-        factor = torch.where(kl < 0.5 * target, RATE_FACTOR, factor)
-        # A rate beyond the bounds that was asked for stays where it is until it is to move.
-        moved = (self.value * factor).clamp(LOWEST_RATE, HIGHEST_RATE)
-        self.value.copy_(torch.where(factor == 1.0, self.value, moved))
-
-
-def log_ratio(mean: Tensor, log_std: Tensor, old: Samples) -> Tensor:
-    """Computes log(p(a) / p_old(a)) (B,) of normal distributions of the actions before tanh.
-
-    Args:
-        mean: (B, A), with graph.
-        log_std: (A,), with graph.
-        old: gives actions, and the distribution that they were drawn from.
-    """
-    new_noise = (old.actions - mean) * torch.exp(-log_std)
-    old_noise = (old.actions - old.mean) * torch.exp(-old.log_std)
-    exponent = 0.5 * (old_noise.square() - new_noise.square())
-    return (exponent + old.log_std - log_std).sum(-1)
-
-
-def divergence(mean: Tensor, log_std: Tensor, old: Samples) -> Tensor:
-    """Computes KL(old || new) (B,) of normal distributions of the actions before tanh."""
-    spread = torch.exp(2.0 * (old.log_std - log_std))
-    shift = ((mean - old.mean) * torch.exp(-log_std)).square()
-    return (log_std - old.log_std + 0.5 * (spread + shift - 1.0)).sum(-1)
-
-
-def clipped_objective(
-    minibatch: Samples, clip: float, entropy_bonus: float, sums: dict[int, Tensor]
-) -> Objective:
-    """Returns the clipped objective of a minibatch, divided by its size B, as a loss.
-
-    It is -(1/B) sum_i min(r_i A_i, clip(r_i, 1 - c, 1 + c) A_i) - w H: the ratio r_i of an action's
-    new and old probability gets no gradient where it has moved by more than c in the direction that
-    its advantage A_i asks for.
-
-    Args:
-        minibatch: B samples, with normalised advantages.
-        clip: c.
-        entropy_bonus: w, the weight of the entropy H of the actions before tanh.
-        sums: takes for each piece, by its start, the sums of loss, KL divergence and clipped
-            samples, divided by B: (3,).
-
-    Source: Schulman et al. 2017, equations (7) and (9).
-    """
-    size = len(minibatch.advantages)
-
-    def objective(mean: Tensor, log_std: Tensor, start: int, stop: int) -> Tensor:
-        old = _piece(minibatch, start, stop)
-        ratio = log_ratio(mean, log_std, old).exp()
-        kept = ratio.clamp(1.0 - clip, 1.0 + clip)
-        gain = torch.minimum(ratio * old.advantages, kept * old.advantages).sum()
-        loss = -(gain + entropy_bonus * (stop - start) * log_std.sum()) / size
-        with torch.no_grad():
-            kl = divergence(mean, log_std, old).sum() / size
-            outside = (ratio != kept).float().sum() / size
-            sums[start] = torch.stack([loss, kl, outside])
-        return loss
-
-    return objective
-
-
-def clipped_value_loss(
-    old_values: Tensor, clip: float | None, values: Tensor, targets: Tensor, numbers: Tensor
-) -> Tensor:
-    """Averages the squared error of values (B,): ().
-
-    With a clip c it is the larger of the errors of V and of V_old + clip(V - V_old, -c, c), so that
-    a value that has moved by more than c towards its target gets no gradient.
-
-    Args:
-        old_values: (M,), as they were when the rollout was judged.
-        clip: c, or None.
-        values: (B,), with graph.
-        targets: (B,).
-        numbers: (B,), which of the M samples these are.
-    """
-    if clip is None:
-        return F.mse_loss(values, targets)
-    old = old_values[numbers]
-    near = old + (values - old).clamp(-clip, clip)
-    errors = torch.maximum((values - targets).square(), (near - targets).square())
-    return errors.mean()
-
-
-def _piece(samples: Samples, start: int, stop: int) -> Samples:
-    """Picks consecutive samples."""
-    parts: Sequence[Tensor] = (samples.advantages, samples.values, samples.targets)
-    return Samples(
-        samples.actions[start:stop],
-        samples.mean[start:stop],
-        samples.log_std,
-        *(x[start:stop] for x in parts),
-    )
 
 
 _PRESETS = ("fast", "cpu")
 
-_CPU: Values = {"image_size": 48, "num_envs": 16, "horizon": 64, "iterations": 400}
-_FAST: Values = {"num_envs": 1024, "horizon": 32, "iterations": 1_000}
+# The same for every task. From images a step of Adam moves the policy further than from states, and
+# most in what all images share, unless that is taken out.
+_CPU: Values = {"num_envs": 16, "horizon": 64, "iterations": 1_000}
+_FAST: Values = {"num_envs": 4096, "horizon": 24, "iterations": 500}
+_FROM_IMAGES: Values = {"center_features": True, "learning_rate": 1e-4}
+_FROM_IMAGES_CPU: Values = {"image_size": 48, "epochs": 3, "iterations": 400}
+_FROM_IMAGES_FAST: Values = {"num_envs": 1024, "horizon": 32, "iterations": 1_000}
 
 
 def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
     require_known("preset", name, _PRESETS)
     observe = observe or ("pixels",)
     values = {**network_sizes(task), **(_CPU if name == "cpu" else _FAST)}
+    if observe != (STATE,):
+        values |= {**_FROM_IMAGES, **(_FROM_IMAGES_CPU if name == "cpu" else _FROM_IMAGES_FAST)}
     return preset_of(PpoConfig, values, observe)
 
 
