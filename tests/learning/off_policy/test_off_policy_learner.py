@@ -16,13 +16,10 @@ from tape import Broken, Tape, record_with
 import dva
 from dva.learning import Metrics
 from dva.learning.off_policy.learner import OffPolicyLearner
+from dva.policies import SavedPolicy
 
 Make = Callable[..., OffPolicyLearner]
 KINDS = [small_drqv2, small_curl]
-
-
-def states(make: Make, **changes: Any) -> OffPolicyLearner:
-    return make(env=PointMass(4, observe=("state",)), **changes)
 
 
 def train(algorithm: OffPolicyLearner, count: int) -> list[Metrics]:
@@ -114,3 +111,32 @@ def test_a_replay_in_the_host_s_memory(monkeypatch: pytest.MonkeyPatch) -> None:
             rows.append([without_times(algorithm.iterate()) for _ in range(7)])
             assert algorithm._recorded
     assert rows[0] == rows[1]
+
+
+def mean_return(policy: SavedPolicy, observe: str) -> float:
+    """Lets a policy act in 64 whole episodes of 40 steps, of which 40 is the most."""
+    env = PointMass(64, episode_length=40, observe=(observe,), seed=5)
+    observation, memory = env.reset(), policy.initial_state(64)
+    env.steps = torch.zeros(64)
+    total, alive = torch.zeros(64), torch.ones(64)
+    for _ in range(40):
+        action, memory = policy.act(observation, memory)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        total += alive * reward
+        alive *= (~(terminated | truncated)).float()
+    return float(total.mean())
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_a_short_training_raises_the_return(make: Make) -> None:
+    env = PointMass(8, episode_length=40, observe=("state",))
+    own = {"noise_steps": 1500} if make is small_drqv2 else {}
+    algorithm = make(
+        env=env, updates=4, batch_size=32, seed_steps=400, replay_steps=20_000, hidden=(64,),
+        action_repeat=1, learning_rate=2e-3, reward_scale=0.3, discount=0.95, **own,
+    )  # fmt: skip
+    algorithm.iterate()
+    before = mean_return(algorithm.policy, "state")
+    for _ in range(249):
+        algorithm.iterate()
+    assert before < 0.0 and mean_return(algorithm.policy, "state") > 30.0
