@@ -132,9 +132,7 @@ class Session:
         writer = MetricsWriter(self.run.metrics_path, self.run.tensorboard, self.iteration + 1)
         try:
             with self.interrupt:
-                reason = self._iterate(writer)
-                give_order(self.group, Order.STOP)
-                return reason
+                return self._iterate(writer)
         finally:
             writer.close()
 

@@ -15,7 +15,7 @@ from dva.compute.random_streams import stream_seed
 from dva.runs.build import Built, build, memory_errors
 from dva.runs.config import TrainConfig
 from dva.runs.expert import keep_expert
-from dva.runs.follower import obey
+from dva.runs.follower import Order, give_order, obey
 from dva.runs.learner import require_savable
 from dva.runs.resume import continued_config, require_continuable
 from dva.runs.run import Run
@@ -127,6 +127,7 @@ def train(
             if resume is not None:
                 session.restore(planned)
             reason = session.train()
+            give_order(group, Order.STOP)
             group.leave()
             evaluation = session.conclude(reason)
     signal, watch = session.interrupt.signal, session.watch
