@@ -64,7 +64,7 @@ def test_the_numbers_of_four_seeds(tmp_path):
     assert (row["minutes_to_20"], row["env_steps_to_20"]) == (pytest.approx(5 / 60), 200)
     assert row["minutes_to_50"] is row["env_steps_to_50"] is None
     line = table(comparison)[1]
-    assert "0.1 min (3 of 4)" in line and "- (1 of 4)" in line
+    assert "5 s (3 of 4)" in line and "- (1 of 4)" in line
 
 
 def test_the_mean_of_a_curve_is_interquartile_at_each_position(tmp_path):
@@ -212,7 +212,7 @@ def test_the_command_draws_and_overwrites_nothing(tmp_path, capsys, monkeypatch)
     Path("runs/comparison").mkdir()
     assert main(["compare", "runs", "--thresholds", "300"]) == 0
     out = capsys.readouterr().out
-    assert "367 (200 to 500)" in out and "to 300" in out and "0.1 min (2 of 3)" in out
+    assert "367 (200 to 500)" in out and "to 300" in out and "5 s (2 of 3)" in out
     assert "runs/comparison-2/table.csv" in out
     assert list(Path("runs/comparison").iterdir()) == []
     made = {path.name: path for path in Path("runs/comparison-2").iterdir()}

@@ -98,15 +98,16 @@ def _say(line: str) -> None:
 
 def _matrix(flags: BenchmarkFlags, stored: Matrix | None, cluster: RayCluster | None) -> Matrix:
     """Builds the matrix of a new benchmark, or adds to the one that is stored."""
+    chosen_tasks, chosen_algos = flags.tasks, flags.algos
     if stored is None:
-        chosen = flags.tasks or tuple(tasks.names()), flags.algos or tuple(learning.names())
-    else:
-        chosen = flags.tasks, flags.algos
+        chosen_tasks = chosen_tasks or tuple(tasks.names())
+        chosen_algos = chosen_algos or tuple(learning.names())
+    known = chosen_algos or (() if stored is None else stored.algos)
     device = None if flags.device == "auto" else flags.device
     given: dict[str, Any] = {
-        "tasks": chosen[0],
-        "algos": chosen[1],
-        "options": read_options(flags.set, chosen[1] or stored.algos),
+        "tasks": chosen_tasks,
+        "algos": chosen_algos,
+        "options": read_options(flags.set, known),
         "device": device,
         **{
             name: getattr(flags, name)

@@ -204,7 +204,7 @@ def _numbers(member: Member, thresholds: Sequence[float]) -> dict[str, float | N
     rows, (minutes, returns) = member.rows, member.curve("minutes")
     steps_at, _ = member.curve("env_steps")
     seconds = sum(_seconds(rows))
-    updates = [row.get("updates") for row in rows]
+    updates = [row["updates"] for row in rows if row.get("updates") is not None]
     evaluation = member.run.evaluation() or {}
     numbers: dict[str, float | None] = {
         "return": returns[-1] if returns else None,
@@ -212,7 +212,7 @@ def _numbers(member: Member, thresholds: Sequence[float]) -> dict[str, float | N
         "env_steps": rows[-1]["env_steps"],
         "minutes": rows[-1]["wall_time"] / 60,
         "steps_per_second": rows[-1]["env_steps"] / seconds,
-        "updates_per_second": None if None in updates else sum(updates) / seconds,
+        "updates_per_second": sum(updates) / seconds if len(updates) == len(rows) else None,
         "peak_memory_mb": max(row["peak_memory_mb"] for row in rows),
     }
     for threshold in thresholds:
@@ -248,8 +248,9 @@ def _phases(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     parts = {}
     for phase in PARTS:
         values = [row.get(f"seconds_{phase}") for row in rollouts]
-        if values and None not in values:
-            parts[phase] = sum(values)
+        known = [value for value in values if value is not None]
+        if known and len(known) == len(values):
+            parts[phase] = sum(known)
     if parts:
         totals = {**parts, **totals, "rollout": max(0.0, totals["rollout"] - sum(parts.values()))}
     totals["other"] = max(0.0, sum(_seconds(rows)) - sum(totals.values()))

@@ -26,6 +26,8 @@ __all__ = [
 
 PHASES = ("simulation", "rendering", "rollout")
 """Phases that come first, below the others in alphabetical order; "other" comes last."""
+PALETTE = [f"C{number}" for number in range(10) if number != 7]
+"""Matplotlib's colours but for grey, which stands for what is left."""
 GREY = "0.75"
 SEEDS = "each line is a seed"
 MEANS = (
@@ -49,7 +51,7 @@ def draw_returns(comparison: Comparison) -> Any:
         axes = panels.T
     else:
         figure, axes = new_figure(len(tasks), len(AXES))
-    colors = {label: f"C{number % 10}" for number, label in enumerate(labels)}
+    colors = _colors(labels)
     for group in comparison.groups:
         for row, axis in enumerate(AXES):
             panel = axes[row, tasks.index(group.task)]
@@ -99,8 +101,7 @@ def draw_phases(comparison: Comparison) -> Any:
     """
     tasks, phases = comparison.tasks, _phases(comparison)
     figure, axes = new_figure(len(tasks))
-    colors = {phase: f"C{number % 10}" for number, phase in enumerate(phases)}
-    colors["other"] = GREY
+    colors = {**_colors(phases), "other": GREY}
     for panel, task in zip(axes[0], tasks, strict=True):
         groups = [group for group in comparison.groups if group.task == task]
         highest = max(sum(group.phases.values()) for group in groups)
@@ -108,7 +109,8 @@ def draw_phases(comparison: Comparison) -> Any:
             heights = {phase: group.phases.get(phase, 0.0) for phase in phases}
             _draw_bar(panel, place, heights, colors, SMALLEST * highest)
         names = [group.label.replace(" (", "\n(") for group in groups]
-        panel.set_xticks(range(len(names)), names)
+        tilt: dict[str, Any] = {} if len(names) < 4 else {"rotation": 35, "ha": "right"}
+        panel.set_xticks(range(len(names)), names, fontsize=8, **tilt)
         panel.set_xlim(-0.6, max(len(names), 2) - 0.4)
         panel.set_ylim(top=1.1 * highest)
         panel.grid(axis="x", visible=False)
@@ -137,6 +139,10 @@ def _draw_bar(
             panel.text(place, middle, share, ha="center", va="center", fontsize=7, color="white")
         bottom += height
     panel.text(place, total, f"{total:,.0f} s", ha="center", va="bottom", fontsize=8)
+
+
+def _colors(names: Sequence[str]) -> dict[str, str]:
+    return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
 
 
 def _phases(comparison: Comparison) -> list[str]:
@@ -259,5 +265,7 @@ def _reached(numbers: dict[str, float | None], threshold: str) -> str:
     """Says when a return was reached, and by how many seeds if not by all."""
     count, seeds = numbers[f"reached_{threshold}"], numbers["seeds"]
     minutes = numbers[f"minutes_to_{threshold}"]
-    when = "-" if minutes is None else f"{minutes:,.1f} min"
+    when = "-"
+    if minutes is not None:
+        when = f"{60 * minutes:.0f} s" if minutes < 1 else f"{minutes:,.1f} min"
     return when if count == seeds else f"{when} ({count:g} of {seeds:g})"
