@@ -16,7 +16,8 @@ class PointMass:
     """N point masses pushed by forces; the reward is highest at rest at the origin.
 
     Episodes terminate where |x| > 2 and are truncated after `episode_length` steps. Pixels show
-    the position. See `dva.envs.Environment`.
+    the position, of all but the first `blind_envs`, which are added to the N. See
+    `dva.envs.Environment`.
     """
 
     image_gradient = False
@@ -30,8 +31,10 @@ class PointMass:
         image_size: int = 16,
         seed: int = 0,
         observe: tuple[str, ...] = ("pixels",),
+        blind_envs: int = 0,
     ) -> None:
-        self.num_envs, self.image_size = num_envs, image_size
+        self.num_envs, self.blind_envs = num_envs + blind_envs, blind_envs
+        self.image_size = image_size
         self.device = torch.device("cpu")
         self.episode_length = episode_length
         self.simulator: Any = SimpleNamespace(differentiable=True)
@@ -51,8 +54,7 @@ class PointMass:
         return {"pixels": self.stack, "state": _describe(self.state)}
 
     def newest(self, name: str) -> Tensor:
-        assert name == "pixels"
-        return newest(self.stack, self.pixels)
+        return newest(self.observation[name], self.observation_spec[name])
 
     def reset(self) -> Observation:
         self.state = self._start()
@@ -83,8 +85,10 @@ class PointMass:
         self.returns = self.returns + after.reward.detach()
         truncated = self.steps >= self.episode_length
         done = after.terminated | truncated
+        self.state = after.state
+        final = push(self.stack, self._paint())
         info: dict[str, Any] = {
-            "final_observation": {"state": after.observation},
+            "final_observation": {"pixels": final, "state": after.observation},
             "nonfinite": after.nonfinite,
             "episode_return": self.returns,
             "episode_length": self.steps,
@@ -92,8 +96,7 @@ class PointMass:
         self.state = after.state.where(done, self._start())
         self.steps = torch.where(done, 0, self.steps)
         self.returns = torch.where(done, 0.0, self.returns)
-        frame = self._paint()
-        self.stack = restart(push(self.stack, frame), frame, done)
+        self.stack = restart(final, self._paint(), done[self.blind_envs :])
         return self.observation, after.reward, after.terminated, truncated, info
 
     def without_sensors(self, seed: int) -> "PointMass":
@@ -130,7 +133,7 @@ class PointMass:
         return State(drawn[:, :2], drawn[:, 2:])
 
     def _paint(self) -> Tensor:
-        position = self.state.joint_q.detach()[:, :, None, None]
+        position = self.state.joint_q.detach()[self.blind_envs :, :, None, None]
         blob = torch.exp(-4.0 * (self._grid - position).square().sum(1, keepdim=True))
         ramp = (self._grid - position).clamp(-2, 2) / 4 + 0.5
         return (255 * torch.cat([blob, ramp], 1)).to(torch.uint8)

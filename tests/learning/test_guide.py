@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,20 @@ from tape import Broken, Tape, record_with
 
 from dva.learning import DVA
 from dva.policies import normalize
+from dva.sim import State
 
-guided = functools.partial(
-    small_dva, guide=True, imitation_steps=2, imitation_batch=12, replay_images=90
-)
+VALUES: dict[str, Any] = {
+    "guide": True, "imitation_steps": 2, "imitation_batch": 12, "replay_images": 90,
+}  # fmt: skip
+
+
+def guided(env: PointMass | None = None, **changes: Any) -> DVA:
+    """D.Va with a guide, by default in 3 environments of its own beside 3 of the policy."""
+    return small_dva(env or PointMass(3, blind_envs=3), **{**VALUES, **changes})
 
 
 def test_the_guide_gets_the_gradient_of_dva_from_states() -> None:
-    pupil = guided(guide_share=0.0, max_grad_norm=1e9)  # an update clips the gradients in place
+    pupil = guided(PointMass(6), max_grad_norm=1e9)  # an update clips the gradients in place
     assert pupil.guide is not None
     from_states = small_dva(PointMass(6, observe=("state",)))
     from_states.actor.load_state_dict(pupil.guide.actor.state_dict())
@@ -100,7 +105,9 @@ def test_both_learning_rates_end_with_the_plan() -> None:
 
 def test_threads_do_not_change_it() -> None:
     # The policy acts in 20 environments: more than pass its network together.
-    one, two = (guided(PointMass(40), threads=threads, micro_batch=5) for threads in (1, 2))
+    one, two = (
+        guided(PointMass(20, blind_envs=3), threads=threads, micro_batch=5) for threads in (1, 2)
+    )
     rows = [[without_times(x.iterate()) for _ in range(3)] for x in (one, two)]
     assert rows[0] == rows[1]
 
@@ -151,13 +158,13 @@ def test_training_goes_on_where_recording_fails() -> None:
 
 
 def test_images_beside_vectors_are_taught() -> None:
-    algorithm = guided(PointMass(6, observe=("pixels", "state")))
+    algorithm = guided(PointMass(4, observe=("pixels", "state"), blind_envs=2))
     rows = [algorithm.iterate() for _ in range(3)]
     assert all(row["nonfinite_count"] == 0 for row in rows)
 
 
-def test_the_guide_acts_and_is_taught_in_its_share_of_the_environments() -> None:
-    algorithm = guided(guide_share=1 / 3)
+def test_the_guide_acts_and_is_taught_in_its_own_environments() -> None:
+    algorithm = guided(PointMass(4, blind_envs=2))
     assert algorithm.guide is not None
     seen = algorithm.env.observation
     rollout = algorithm.rollout()
@@ -166,9 +173,11 @@ def test_the_guide_acts_and_is_taught_in_its_share_of_the_environments() -> None
     states = algorithm.horizon_normalizers["state"](seen["state"])
     guide, own = algorithm.guide.actor({"state": states})[0], algorithm.actor(seen)[0]
     torch.testing.assert_close(means[:2], guide[:2])
-    torch.testing.assert_close(means[2:], own[2:])
+    torch.testing.assert_close(means[2:], own)
     gradient, loss, dropped = algorithm._finite_action_gradient(rollout)
     assert gradient.shape == (5, 2, 2) and len(loss) == 6 and len(dropped) == 2
+    assert len(seen["pixels"]) == 4 and rollout.frames["pixels"].observation(0).shape[0] == 4
+    torch.testing.assert_close(rollout.frames["pixels"].observation(0), seen["pixels"])
     found = algorithm.measure(rollout)
     assert found["reward"] == rollout.rewards[:, 2:].mean()
     start = copy.deepcopy(algorithm.guide.actor.state_dict())
@@ -183,16 +192,24 @@ def test_the_guide_acts_and_is_taught_in_its_share_of_the_environments() -> None
     assert torch.equal(*found) and found[0].any()
 
 
-def test_one_environment_is_left_to_the_policy() -> None:
-    assert guided(guide_share=0.99).measured == slice(5, None)
-    assert guided(guide_share=0.01).taught == slice(1)
-    alone = guided(PointMass(1))
-    assert alone.measured == alone.taught == slice(None)
-    assert alone.iterate()["reward"] is not None
+def test_pictures_in_the_replay_are_of_the_states_beside_them() -> None:
+    algorithm = guided(PointMass(3, blind_envs=4))
+    assert algorithm.guide is not None
+    for _ in range(2):
+        algorithm.iterate()
+    seen, states = algorithm.guide.replay.sample(50, torch.Generator().manual_seed(0))
+    own = PointMass(50)
+    own.state = State(states[:, :2], states[:, 2:])
+    assert torch.equal(own._paint(), seen["pixels"][:, -3:])
+
+
+def test_only_a_guide_acts_where_nothing_is_seen() -> None:
+    with pytest.raises(ValueError, match="has 2 environments without sensors, in which only a gui"):
+        small_dva(PointMass(3, blind_envs=2))
 
 
 def test_returns_are_of_episodes_in_which_the_policy_acted() -> None:
-    env = PointMass(6, episode_length=12)
+    env = PointMass(3, episode_length=12, blind_envs=3)
     algorithm = guided(env, horizon=6)
     expected = []
     for _ in range(4):
@@ -219,7 +236,7 @@ def test_a_policy_of_states_needs_no_guide() -> None:
 
 def test_a_short_run_improves_the_return() -> None:
     algorithm = guided(
-        PointMass(32, episode_length=40), iterations=60, horizon=16, trunk_size=32,
+        PointMass(16, episode_length=40, blind_envs=16), iterations=60, horizon=16, trunk_size=32,
         actor_hidden=(32,), critic_hidden=(32,), critic_iterations=4, actor_learning_rate=5e-3,
         critic_learning_rate=2e-3, imitation_steps=4, imitation_batch=64, replay_images=10_000,
     )  # fmt: skip

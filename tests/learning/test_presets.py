@@ -30,7 +30,15 @@ def env_of(values: Preset, task: str) -> EnvConfig:
 
 def iterations_of(values: Preset, task: str) -> float:
     """Planned iterations: environment steps over those of one."""
-    return values.env_steps / (env_of(values, task).num_envs * values.algorithm.horizon)
+    return values.env_steps / (robots(values, task) * values.algorithm.horizon)
+
+
+def robots(values: Preset, task: str) -> int:
+    """Number of environments, the guide's included."""
+    blind = learning.get("dva").blind_envs
+    assert blind is not None
+    guided = isinstance(values.algorithm, DvaConfig)
+    return env_of(values, task).num_envs + (blind(values.algorithm) if guided else 0)
 
 
 @pytest.mark.parametrize("task", PAPER)
@@ -53,20 +61,21 @@ def test_paper_presets_hold_the_tables(task: str) -> None:
 def test_cpu_presets_keep_the_networks(task: str) -> None:
     cpu, paper = preset("dva", task, "cpu"), preset("dva", task, "paper")
     env = env_of(cpu, task)
-    assert (env.image_size, env.num_envs) == (48, 16)
+    assert (env.image_size, robots(cpu, task)) == (48, 64 if cpu.algorithm.guide else 16)
+    assert 1_000 < iterations_of(cpu, task) <= 14_000
     assert cpu.algorithm.actor_hidden == paper.algorithm.actor_hidden
 
 
 @pytest.mark.parametrize("task", PAPER)
 def test_fast_presets_have_more_environments_and_the_paper_s_networks(task: str) -> None:
     fast, paper = preset("dva", task, "fast"), preset("dva", task, "paper")
-    assert env_of(fast, task).num_envs >= 4 * env_of(paper, task).num_envs
+    assert robots(fast, task) >= 4 * robots(paper, task)
     assert fast.algorithm.actor_hidden == paper.algorithm.actor_hidden
     assert env_of(fast, task).image_size == env_of(paper, task).image_size
     assert fast.algorithm.horizon <= paper.algorithm.horizon
     assert 1e6 < fast.env_steps < 1e8
     shac = preset("shac", task, "fast")
-    assert env_of(shac, task).num_envs == env_of(fast, task).num_envs
+    assert env_of(shac, task).num_envs == robots(fast, task)
 
 
 @pytest.mark.parametrize("task", PAPER)

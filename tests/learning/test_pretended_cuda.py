@@ -27,7 +27,7 @@ KINDS: list[Kind] = [
             "guide": True, "center_features": True, "action_gradient_cap": 1.5,
             "imitation_steps": 2, "imitation_batch": 8, "replay_images": 36,
         },
-        {},
+        {"blind_envs": 2},
     ),
     (small_dva, {}, {"observe": "state", "state_storage": "recompute"}),
     (small_dva, {"micro_batch": 5}, {"observe": ("depth", "joint_angles")}),

@@ -40,6 +40,12 @@ class Environment(Protocol):
         ...
 
     @property
+    def blind_envs(self) -> int:
+        """Number of environments, the first ones of the N, in which no sensor is read: there is
+        only "state". All else in observations has N - blind_envs rows."""
+        ...
+
+    @property
     def device(self) -> torch.device:
         """Device of states, observations and actions; the algorithm runs there too."""
         ...
@@ -137,7 +143,8 @@ class Environment(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Returns everything needed to continue bit for bit."""
+        """Returns everything needed to continue bit for bit; of several processes, all of which
+        call it, that of all their environments."""
         ...
 
     def load_state_dict(self, state: dict[str, Tensor], /) -> None:

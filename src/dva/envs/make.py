@@ -7,6 +7,7 @@ import torch
 
 from dva.compute import arguments
 from dva.compute.device import resolve_device
+from dva.compute.distributed import ALONE, Group
 from dva.compute.errors import closest_match
 from dva.envs.config import EnvConfig
 from dva.envs.spectator import Spectator
@@ -45,6 +46,8 @@ def make(
     inertia: str | None = None,
     simulator: str | SimulatorFactory = EnvConfig.simulator,
     sensors: Sequence[SensorMaker] = (),
+    blind_envs: int = 0,
+    group: Group = ALONE,
 ) -> VectorEnv:
     """Makes an environment of `num_envs` robots from a task's name (or a `Task`).
 
@@ -75,6 +78,8 @@ def make(
         simulator: name of a simulator ("warp" is `dva.sim.WarpSimulator`, MODULE:NAME one of your
             own), or a function that builds one.
         sensors: more sensors that `observe` may name.
+        blind_envs: number of robots beside `num_envs`, the first ones, whose sensors are not read.
+        group: processes that each make `num_envs` of the environments of one training.
 
     Returns:
         The environment; call `reset()` first.
@@ -100,7 +105,7 @@ def make(
         SimulatorRequest(
             robot=str(task.mjcf),
             inertia=task.inertia,
-            num_envs=num_envs,
+            num_envs=num_envs + blind_envs,
             device=found,
             control_dt=task.control_dt,
             substeps=task.substeps,
@@ -112,7 +117,7 @@ def make(
     )
     request = SensorRequest(
         model=built.model,
-        num_envs=built.num_envs,
+        num_envs=num_envs,
         device=found,
         view=task.view,
         scene=task.scene,
@@ -133,6 +138,8 @@ def make(
         stochastic_start,
         final_observations,
         Spectator(built.model, task.view, task.scene, found, threads, capture),
+        blind_envs,
+        group,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from dva.compute import arguments
+from dva.compute.distributed import ALONE, Group
 from dva.envs.environment import Transition
 from dva.envs.nonfinite import check_coordinates, is_nonfinite, stop_gradients
 from dva.envs.readings import Readings
@@ -42,12 +43,16 @@ class VectorEnv:
             costs a second reading in the steps that end one (and on CUDA a host synchronisation
             every step, to know which those are).
         spectator: renders the robots for people; None: `render` raises an error.
+        blind_envs: number of robots, the first ones, whose sensors are not read, for learners that
+            need no more than "state" there. Sensors are for the others, N - blind_envs.
+        group: processes with as many environments each: starts are those that one process with all
+            of them would draw, and `state_dict` is of all.
 
     Raises:
         ValueError: task and robot do not fit, or two sensors have the same name.
 
     Attributes:
-        task, simulator, num_envs, device, action_spec, observation_spec, policy_spec,
+        task, simulator, num_envs, blind_envs, device, action_spec, observation_spec, policy_spec,
         episode_length [control steps], stochastic_start, final_observations: as given.
         on_nonfinite: None, or called after a step with non-finite environments: with the state
             before it, the action (N, A) and which environments those are, bool (N,).
@@ -63,9 +68,13 @@ class VectorEnv:
         stochastic_start: bool = True,
         final_observations: bool = True,
         spectator: Spectator | None = None,
+        blind_envs: int = 0,
+        group: Group = ALONE,
     ) -> None:
         self.task, self.simulator = task, simulator
         self.num_envs, self.device = simulator.num_envs, simulator.device
+        self.blind_envs = blind_envs
+        self._sensed = torch.arange(blind_envs, self.num_envs, device=self.device)
         self.episode_length, self.stochastic_start = task.episode_length, stochastic_start
         self.final_observations = final_observations and bool(sensors)
         self.on_nonfinite: Callable[[State, torch.Tensor, torch.Tensor], None] | None = None
@@ -74,7 +83,7 @@ class VectorEnv:
         self.observation_spec = ObservationSpec((*self._readings.entries, state))
         self.policy_spec = self.observation_spec.select(observe)
         self.action_spec = ActionSpec(tuple(simulator.model.action_names), task.control_dt)
-        self._spectator = spectator
+        self._spectator, self._group = spectator, group
         self._generator = torch.Generator(self.device).manual_seed(arguments.seed(seed))
         # On CUDA the host knows whether an episode has ended only if it waits for the device.
         self._may_look = self.device.type != "cuda" or self.final_observations
@@ -199,14 +208,21 @@ class VectorEnv:
 
     def _finish_step(self, done: torch.Tensor, final_observation: Observation) -> None:
         """Reads the sensors, restarts finished episodes, and reads their first states."""
-        begins = bool(done.any()) if self._may_look else True
+        # Any, of all processes': starts are drawn for all.
+        begins = self._group.any(bool(done.any())) if self._may_look else True
         if self.final_observations or not begins:
-            self._readings.push(self._state)
+            self._readings.push(self._seen_state())
             if self.final_observations:
                 final_observation.update(self._readings.stacks)
         if begins:
             self._restart(done)
-            self._readings.restart(self._state, done, pushed=self.final_observations)
+            self._readings.restart(
+                self._seen_state(), done[self.blind_envs :], pushed=self.final_observations
+            )
+
+    def _seen_state(self) -> State:
+        """Picks the robots whose sensors are read."""
+        return self._state.select(self._sensed) if self.blind_envs else self._state
 
     def _restart(self, done: torch.Tensor) -> None:
         """Begins new episodes where `done`; `where` lets no gradient cross."""
@@ -315,7 +331,8 @@ class VectorEnv:
             "physics.joint_q" and whatever else the state carries, "observed.<name>" of every entry,
             "episode.step", "episode.return" and "generator".
         """
-        copies = {name: x.detach().clone() for name, x in self.tensors().items()}
+        tensors = self.tensors().items()
+        copies = {name: self._group.gather(x.detach()).clone() for name, x in tensors}
         return {**copies, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
@@ -330,12 +347,12 @@ class VectorEnv:
         self._check_open()
         if not self._ready:
             self._begin(self._start())  # so that every tensor has its shape
-        arguments.check_shapes(
-            state_dict, {name: tuple(x.shape) for name, x in self.tensors().items()}
-        )
-        names = [name for name in state_dict if name != "generator"]
+        every = self.num_envs * self._group.size
+        shapes = {name: (every, *x.shape[1:]) for name, x in self.tensors().items()}
+        arguments.check_shapes(state_dict, shapes)
+        own = {name: state_dict[name].detach()[self._group.rows] for name in shapes}
         self.put_tensors(
-            {name: state_dict[name].detach().to(self.device, copy=True) for name in names}
+            {name: x.contiguous().to(self.device, copy=True) for name, x in own.items()}
         )
         self._generator = torch.Generator(self.device)
         self._generator.set_state(state_dict["generator"].cpu())
@@ -373,19 +390,20 @@ class VectorEnv:
         self._described = self._describe(state)
         self._episode_step = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
         self._episode_return = torch.zeros(self.num_envs, device=self.device)
-        self._readings.begin(state)
+        self._readings.begin(self._seen_state())
         self._ready = True
         return self.observation
 
     def _start(self) -> State:
         # Always N starts: on CUDA the host does not know which ones are used.
+        every, own = self.num_envs * self._group.size, self._group.rows
         joint_q, joint_qd = self.task.start(
-            self.num_envs, self._generator, self.device, self.stochastic_start
+            every, self._generator, self.device, self.stochastic_start
         )
         model = self.simulator.model
-        check_rows(self.task, "start", joint_q, (self.num_envs, model.num_coords))
-        check_rows(self.task, "start", joint_qd, (self.num_envs, model.num_dofs))
-        return self.simulator.new_state(joint_q, joint_qd)
+        check_rows(self.task, "start", joint_q, (every, model.num_coords))
+        check_rows(self.task, "start", joint_qd, (every, model.num_dofs))
+        return self.simulator.new_state(joint_q[own].contiguous(), joint_qd[own].contiguous())
 
     def _describe(self, start: State) -> torch.Tensor:
         """Computes the task's observation (N, O) of states that no action has led to."""

@@ -129,12 +129,13 @@ def preset_of(config: type, values: Values, observe: tuple[str, ...]) -> Preset:
 
     Args:
         config: the algorithm's configuration, an `ActorConfig`.
-        values: its fields, those of `EnvConfig`, and "iterations".
+        values: its fields, those of `EnvConfig`, and "iterations". "guide_envs" among them are
+            environments too.
         observe: what the policy sees.
     """
     own = {field.name for field in dataclasses.fields(config)}
     algorithm = config(**{key: value for key, value in values.items() if key in own})
     env = {key: value for key, value in values.items() if key not in (*own, "iterations")}
-    num_envs = env.get("num_envs", EnvConfig.num_envs)
+    num_envs = env.get("num_envs", EnvConfig.num_envs) + values.get("guide_envs", 0)
     steps = values["iterations"] * num_envs * algorithm.horizon
     return Preset(algorithm, {**env, "observe": observe}, steps)

@@ -72,7 +72,7 @@ class Learner:
 
     def __init__(self, env: Environment, context: TrainingContext) -> None:
         self.env, self.context = env, context
-        self.threads = context.threads
+        self.threads, self.group = context.threads, context.group
         self.device = torch.device(env.device)
         self.iteration = 0
         """Finished iterations."""
@@ -81,7 +81,7 @@ class Learner:
         self.generators: dict[str, torch.Generator] = {}
         """Sources of randomness by name; saved."""
         # As many as there are environments: those that end soonest are the worst of them.
-        self.episodes = EpisodeHistory(max(64, env.num_envs))
+        self.episodes = EpisodeHistory(max(64, env.num_envs * self.group.size), self.group)
         self.measured = slice(None)
         """Environments in which the policy acts: returns are of their episodes."""
         self.blocks = Blocks()
@@ -90,8 +90,10 @@ class Learner:
         self._cuda_graphs = context.cuda_graphs and on_cuda
         self._recorded = False
         self._fixed: FixedState | None = None
+        self.collecting = False
+        """Whether the present iteration only collects: blocks are not recorded before they run."""
         self._since_start = 0
-        """Iterations since the algorithm was made or loaded."""
+        """Iterations since the algorithm was made or loaded, without those that only collected."""
 
     @property
     def large_state(self) -> LargeState | None:
@@ -117,7 +119,7 @@ class Learner:
             experience, metrics = self._record(timer)
         else:
             experience, metrics = self.train_once(timer)
-        self._since_start += 1
+        self._since_start += not self.collecting
         return self._finish_iteration(experience, metrics, timer, rate)
 
     def train_once(self, timer: PhaseTimer) -> tuple[Experience, dict[str, Tensor]]:
@@ -126,7 +128,9 @@ class Learner:
         Returns:
             The steps that were made, and metrics on the device by name; among them
             "nonfinite_count", and "skipped_updates", which counts the policy's updates that were
-            skipped or had a gradient of 0. "updates" is 1 where it is not given.
+            skipped or had a gradient of 0. "updates" is 1 where it is not given. Of several
+            processes' metrics the mean is reported: what is a sum over environments must be
+            summed over `self.group` before.
         """
         raise NotImplementedError
 
@@ -153,14 +157,16 @@ class Learner:
     ) -> Metrics:
         """Counts the iteration; reads the device once and names all metrics."""
         self.iteration += 1
-        self.env_steps += experience.done.numel()
+        self.env_steps += experience.done.numel() * self.group.size
         self.episodes.add(
             experience.done[:, self.measured],
             experience.episode_returns[:, self.measured],
             experience.episode_lengths[:, self.measured],
         )
-        on_device["nonfinite_count"] = on_device["nonfinite_count"] + experience.nonfinite.sum()
-        numbers = torch.stack([value.detach().double() for value in on_device.values()]).tolist()
+        restarted = self.group.sum(experience.nonfinite.sum())
+        on_device["nonfinite_count"] = on_device["nonfinite_count"] + restarted
+        values = torch.stack([value.detach().double() for value in on_device.values()])
+        numbers = self.group.mean(values).tolist()
         mean_return, mean_length = self.episodes.mean()
         metrics: Metrics = {
             "return": mean_return,
@@ -205,6 +211,11 @@ class Learner:
             return self.train_once(timer)
         except RuntimeError as error:
             failure = " ".join(str(e) for e in (error.__context__, error) if e is not None)
+        if self.group.size > 1:  # the others are in the middle of an exchange
+            raise RuntimeError(
+                f"CUDA graphs could not record an iteration ({failure}). --no-cuda-graphs trains "
+                "without them, more slowly."
+            )
         # Beyond the except block, which keeps what has failed and its memory.
         warnings.warn(
             f"CUDA graphs could not record an iteration ({failure}); training goes on without "

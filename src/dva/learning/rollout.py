@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dva.compute.distributed import ALONE, Group
 from dva.envs import Environment
 from dva.envs.frames import FrameBuffer
 from dva.sim import State
 from dva.spec import STATE, Observation
 
-__all__ = ["Rollout", "collect_rollout", "feedback"]
+__all__ = ["Rollout", "collect_rollout", "feedback", "sensed"]
 
 
 @dataclass
@@ -23,7 +24,8 @@ class Rollout:
     """Images of the h observations that the policy saw, and of the next one, by name; empty where
     images carry a graph, which holds them already."""
     vectors: dict[str, Tensor]
-    """(h, N, n) vectors that the policy saw, by name, without graph, before normalisation."""
+    """(h, M, n) vectors that the policy saw, by name, without graph, before normalisation, of the M
+    environments that are not blind. So are the frames."""
     physics: list[State]
     """h physics states before each step, without graph."""
     states: Tensor
@@ -83,10 +85,11 @@ def collect_rollout(
         action, noise = sample_action(seen)
         actions.append(action)
         for name in names:
-            vectors[name].append(seen[name].detach())
+            vectors[name].append(sensed(seen, env)[name].detach())
         observation, reward, terminated, truncated, info = env.step(torch.tanh(action))
         for name, buffer in frames.items():
-            buffer.append(t + 1, env.newest(name), terminated | truncated)
+            done = (terminated | truncated)[env.blind_envs :]
+            buffer.append(t + 1, env.newest(name), done)
         row = {
             "states": seen[STATE].detach(),
             "noise": noise,
@@ -107,21 +110,32 @@ def collect_rollout(
     )
 
 
+def sensed(observation: Observation, env: Environment) -> Observation:
+    """Leaves out the states of the environments in which nothing else is observed."""
+    return {**observation, STATE: observation[STATE][env.blind_envs :]}
+
+
 @torch.no_grad()
-def feedback(rollout: Rollout, std: Tensor, environments: slice = slice(None)) -> Tensor:
+def feedback(
+    rollout: Rollout, std: Tensor, environments: slice = slice(None), group: Group = ALONE
+) -> Tensor:
     """Measures how much the policy's mean action depends on what it sees.
 
     Args:
         rollout: actions and noise.
         std: (A,), the exploration noise of that rollout.
         environments: which of the N count.
+        group: the processes whose rollouts count, with as many samples in each.
 
     Returns:
         The standard deviation of the mean action before tanh over their samples, as root mean
         square over the A entries: (). It is 0 for a policy that ignores its input.
     """
     means = torch.stack(rollout.actions).detach() - std * rollout.noise
-    return means[:, environments].flatten(0, 1).var(0, correction=0).mean().sqrt()
+    own = means[:, environments].flatten(0, 1)
+    mean = own.mean(0)
+    apart = (mean - group.mean(mean)).square()  # 0 in one process
+    return group.mean(own.var(0, correction=0) + apart).mean().sqrt()
 
 
 def _episode_rows(info: dict[str, Any]) -> dict[str, Tensor]:

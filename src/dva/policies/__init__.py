@@ -13,6 +13,7 @@ from dva.policies.encoder import Encoder
 from dva.policies.layers import mlp
 from dva.policies.normalizer import RunningNormalizer
 from dva.policies.policy import NO_MEMORY, Policy, RandomPolicy, SavedPolicy, ZeroPolicy
+from dva.policies.repeating_policy import RepeatingPolicy
 
 __all__ = [
     "NO_MEMORY",
@@ -22,6 +23,7 @@ __all__ = [
     "Encoder",
     "Policy",
     "RandomPolicy",
+    "RepeatingPolicy",
     "RunningNormalizer",
     "SavedPolicy",
     "ZeroPolicy",

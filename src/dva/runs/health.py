@@ -68,12 +68,10 @@ class LearningWatch:
         if not blind and self.last_warning == self._blindness:
             self.last_warning = None
         if self._blind_in_a_row == BLIND_IN_A_ROW:
-            guided = "imitation_error" in metrics
             self.warning = self.last_warning = self._blindness = (
                 f"The policy has ignored its images for {BLIND_IN_A_ROW} iterations: over a "
                 f"rollout its mean action varies by {feedback:.2g} (visual_feedback), less than a "
-                f"hundredth of its noise, {noise:.2g}. Try --center-features, or a lower learning "
-                f"rate of the policy{': --imitation-learning-rate' if guided else ''}."
+                f"hundredth of its noise, {noise:.2g}. {_remedy(metrics)}"
             )
 
     def _describe(self, metrics: Mapping[str, Any], env_steps: int) -> str:
@@ -106,3 +104,11 @@ class LearningWatch:
         return (
             f"{what}the algorithm skipped every update, as not finite. Look at the task: {doctor}"
         )
+
+
+def _remedy(metrics: Mapping[str, Any]) -> str:
+    """Says what a blind policy may be helped by."""
+    if "replay_steps" in metrics:  # an off-policy method, whose networks have one rate
+        return "Try a lower --learning-rate."
+    which = ": --imitation-learning-rate" if "imitation_error" in metrics else " of the policy"
+    return f"Try --center-features, or a lower learning rate{which}."

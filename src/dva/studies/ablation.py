@@ -7,7 +7,6 @@ Source: D.Va, algorithm 1, is the method without these parts, which are our own.
 """
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,11 +26,11 @@ __all__ = ["Config", "draw", "measure", "summary"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "all": {},
     **{f"no-{part.replace('_', '-')}": changes for part, changes in SWITCHED_OFF.items()},
-    "guide-share-0": {"guide_share": 0.0},
+    "guide-envs-0": {"guide_envs": 0},
     "none": AS_PUBLISHED,
 }
 """What is changed of the preset's values. "none" is D.Va as published."""
-ENV_STEPS = 25_600
+ENV_STEPS = 204_800
 """Planned environment steps of a small study: 100 iterations of ANYmal."""
 SMOOTHED = 20
 """One in so many iterations is the window that rewards are averaged over for the curves."""
@@ -44,7 +43,7 @@ class Config(PartsConfig):
     tasks: tuple[str, ...] = ("anymal",)
     """Tasks to train."""
     env_steps: int | None = None
-    """Planned environment steps; None: 25,600, with --full the preset's."""
+    """Planned environment steps; None: 204,800, with --full the preset's."""
     evaluation_episodes: int = 16
     """Episodes of the evaluation at the end of a training; 0: no evaluation."""
     run_dir: Path | None = None
@@ -118,8 +117,9 @@ def _smooth(values: Sequence[float], window: int) -> list[float]:
 
 def _evaluation(run: Run) -> float:
     """Reads the mean return of a run's evaluation; evaluates it where a signal forestalled that."""
-    if run.evaluation_path.exists():
-        return json.loads(run.evaluation_path.read_text())["mean"]
+    found = run.evaluation()
+    if found is not None:
+        return found["mean"]
     return evaluate_run(run, run.config.run.evaluation_episodes).mean
 
 

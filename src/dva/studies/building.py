@@ -7,6 +7,7 @@ from typing import Any
 
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
 from dva.runs import TrainConfig, build, default_config
+from dva.runs.build import blind_envs
 from dva.studies.report import StudyConfig
 
 __all__ = ["ComparisonConfig", "algorithms_to_compare", "build_first_order", "first_order_config"]
@@ -56,7 +57,7 @@ def first_order_config(
 
 def _iteration_steps(config: TrainConfig) -> int:
     """Counts the environment steps of one iteration of a first-order method."""
-    return config.env.num_envs * config.algorithm.horizon
+    return (config.env.num_envs + blind_envs(config)) * config.algorithm.horizon
 
 
 @contextmanager

@@ -96,7 +96,6 @@ _CPU_WALKING: Values = {
 _CPU_TASKS: dict[str, Values] = {
     "cartpole": {"iterations": 1_200},
     "humanoid": {**_CPU_WALKING, "target_alpha": 0.9},
-    "anymal": {**_CPU_WALKING, "actor_learning_rate": 5e-4},
 }
 
 # What a GPU changes: its time goes into steps one after the other, far less into environments side
@@ -114,7 +113,12 @@ _FAST_TASKS: dict[str, Values] = {
 
 
 def choose_preset(
-    config: type, task: str, name: str, observe: tuple[str, ...], from_images: Values = {}  # noqa: B006
+    config: type,
+    task: str,
+    name: str,
+    observe: tuple[str, ...],
+    from_images: Values = {},  # noqa: B006
+    last: Values = {},  # noqa: B006
 ) -> Preset:
     """Builds the values of a preset for a task.
 
@@ -126,6 +130,7 @@ def choose_preset(
             policies of states); or "fast", for a GPU.
         observe: what the policy sees.
         from_images: what the algorithm changes for policies of images.
+        last: what it changes of these values in the end.
 
     Raises:
         UsageError: there is no preset of that name.
@@ -140,4 +145,5 @@ def choose_preset(
             values |= {**_CPU, **_CPU_TASKS.get(task, _CPU_WALKING)}
     if name == "fast":
         values |= {**_FAST, **_FAST_TASKS.get(task, {})}
+    values |= last
     return preset_of(config, values, observe)

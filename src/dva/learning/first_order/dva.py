@@ -65,9 +65,9 @@ class DvaConfig(FirstOrderConfig, RegressionConfig):
     None: any length."""
     guide: bool = False
     """Let a policy of the state learn the action gradients, and the policy imitate it."""
-    guide_share: float = 0.5
-    """Share of the environments in which the guide acts, and from which it learns. 0: the policy
-    acts in all, and the guide learns from its actions."""
+    guide_envs: int = 56
+    """Environments in which the guide acts and from which it learns, beside those in which the
+    policy acts; nothing is rendered there. 0: the guide learns from what the policy does."""
     imitation_steps: int = 4
     """Updates of the policy in an iteration, with a guide."""
     imitation_batch: int = 128
@@ -84,8 +84,8 @@ class DvaConfig(FirstOrderConfig, RegressionConfig):
         require("action_gradient_cap", cap, valid, "above 0, or None")
         for name in ("imitation_steps", "imitation_batch", "replay_images"):
             require_count(name, getattr(self, name), 100_000_000)
-        share = self.guide_share
-        require("guide_share", share, 0.0 <= share < 1.0, "from 0 to below 1")
+        many = self.guide_envs
+        require("guide_envs", many, 0 <= many <= 1_000_000, "between 0 and 1,000,000")
         require_rate("imitation_learning_rate", self.imitation_learning_rate)
 
 
@@ -127,14 +127,16 @@ class DVA(FirstOrderAlgorithm):
         """Samples in one pass of the regression, at most."""
         self.guide = self._make_guide() if config.guide else None
         """The policy of the state that learns in the policy's stead."""
-        self.taught = slice(None)
-        """Environments whose action gradients teach; where a guide acts, its own: the first."""
+        self.taught = slice(env.blind_envs or None)
+        """Environments whose action gradients teach: the guide's own, if there are such, or all."""
+        self.measured = slice(env.blind_envs, None)
         if self.guide is not None:
             self.parts = (*self.parts, "guide")
-            led = max(1, round(config.guide_share * env.num_envs))
-            if config.guide_share > 0.0 and env.num_envs > 1:
-                led = min(led, env.num_envs - 1)
-                self.taught, self.measured = slice(led), slice(led, None)
+        elif env.blind_envs:
+            raise ValueError(
+                f"The environment has {env.blind_envs} environments without sensors, in which only "
+                "a guide can act. Make it without (blind_envs=0), or set guide=True."
+            )
 
     @property
     def large_state(self) -> RolloutReplay | None:
@@ -161,7 +163,8 @@ class DVA(FirstOrderAlgorithm):
             )
         with timer("regression"):
             norm, skipped = self.blocks("regression", self._improve_actor, rollout, gradient)
-        nonfinite, dead = dropped.sum() + skipped, torch.maximum(skipped, (norm == 0.0).float())
+        nonfinite = self.group.sum(dropped.sum()) + skipped
+        dead = torch.maximum(skipped, (norm == 0.0).float())
         imitation: dict[str, Tensor] = {}
         if self.guide is not None:
             with timer("imitation"):
@@ -172,13 +175,15 @@ class DVA(FirstOrderAlgorithm):
         with timer("critic"):
             critic = self.blocks("critic", self.fit_critic, rollout)
             self.blocks("statistics", self.update_statistics, rollout)
+        # Each process counts its own environments in 1 / (N h).
+        length = self.group.norm(gradient.norm()) / self.group.size
         return rollout, {
             **measures,
             **critic,
             **imitation,
             "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
             "actor_grad_norm": norm,
-            "action_gradient_norm": gradient.norm(),
+            "action_gradient_norm": length,
             "skipped_updates": dead,
             "nonfinite_count": critic["nonfinite_count"] + nonfinite,
         }
@@ -237,7 +242,8 @@ class DVA(FirstOrderAlgorithm):
         self._check_estimate("the loss", loss, rows[1:])
         gradient, dropped = drop_nonfinite(gradient[:, self.taught])
         if self.config.action_gradient_cap is not None:
-            gradient = cap_environments(gradient, self.config.action_gradient_cap)
+            cap = self.config.action_gradient_cap
+            gradient = cap_environments(gradient, cap, self.group)
         return gradient, loss, dropped
 
     def _check_estimate(self, what: str, value: object, shape: tuple[int, ...]) -> None:
@@ -257,14 +263,10 @@ class DVA(FirstOrderAlgorithm):
 
     @torch.no_grad()
     def _guided_mean(self, observation: Observation) -> Tensor:
-        """What the guide does in its environments: (led, A)."""
+        """What the guide does in its environments: (blind_envs, A)."""
         assert self.guide is not None
         states = self.horizon_normalizers[STATE](observation[STATE][self.taught].detach())
         return self.guide.actor({STATE: states})[0]
-
-    def _own_mean(self, seen: Observation, weights: Weights) -> Tensor:
-        """What the policy does in the others: (N - led, A)."""
-        return self.policy.mean({name: x[self.measured] for name, x in seen.items()}, weights)
 
     def _imitate(self) -> tuple[Tensor, Tensor]:
         """Lets the actor imitate its guide; returns the error, and the count of skipped updates."""
@@ -287,22 +289,21 @@ class DVA(FirstOrderAlgorithm):
             )
         self.generators["replay"] = self.new_generator("replay")
         self.actor_optimizer = ClippedAdam(
-            self.actor.parameters(), IMITATION_BETAS, self.config.max_grad_norm
+            self.actor.parameters(), IMITATION_BETAS, self.config.max_grad_norm, self.group
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(self.context.seed, "guide"))
             return Guide(
                 self.env, self.config, self.actor, self.actor_optimizer,
-                self.config.replay_images, self.device,
+                self.config.replay_images, self.device, self.group,
             )  # fmt: skip
 
     def _sample_action(self, weights: Weights, observation: Observation) -> tuple[Tensor, Tensor]:
         """Draws actions before tanh (N, A), leaves of the physics graph, and their noise."""
         seen = self.policy_input(observation)
-        if self.taught != self.measured:
-            mean = torch.cat([self._guided_mean(observation), self._own_mean(seen, weights)])
-        else:
-            mean = self.policy.mean(seen, weights)
+        mean = self.policy.mean(seen, weights)
+        if self.env.blind_envs:
+            mean = torch.cat([self._guided_mean(observation), mean])
         noise = self.draw_noise()
         action = mean + self.actor.log_std.detach().exp() * noise
         return action.requires_grad_(self.action_gradient.needs_graph), noise
@@ -312,12 +313,25 @@ class DVA(FirstOrderAlgorithm):
 # imitation takes time.
 _FROM_IMAGES: Values = {"center_features": True, "action_gradient_cap": 2.0}
 _GUIDED = ("ant", "humanoid", "anymal")
+# The guide learns as from states in the paper, with its horizon; rendered are a few environments.
+_GUIDED_VALUES: dict[str, Values] = {
+    "cpu": {
+        "guide": True, "guide_envs": 56, "num_envs": 8, "horizon": 32, "iterations": 4_000,
+        "actor_learning_rate": 2e-3, "imitation_steps": 12,
+    },
+    "fast": {"guide": True, "guide_envs": 192, "num_envs": 64},
+}  # fmt: skip
+_GUIDED_TASKS: dict[str, Values] = {"anymal": {"actor_learning_rate": 1e-3}}
 
 
 def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
+    observe = observe or ("pixels",)
     as_published = name == "paper" or task == "cartpole"  # which is seen well enough
-    from_images = {} if as_published else {**_FROM_IMAGES, "guide": task in _GUIDED}
-    return choose_preset(DvaConfig, task, name, observe or ("pixels",), from_images)
+    last: Values = {}
+    if task in _GUIDED and observe != (STATE,) and not as_published:
+        last = {**_GUIDED_VALUES[name], **_GUIDED_TASKS.get(task, {})}
+    from_images = {} if as_published else _FROM_IMAGES
+    return choose_preset(DvaConfig, task, name, observe, from_images, last)
 
 
 register(
@@ -329,5 +343,7 @@ register(
         ActorPolicy,
         _preset,
         look_up=lambda config: find_action_gradient(config.action_gradient),
+        blind_envs=lambda config: config.guide_envs if config.guide else 0,
+        distributed=True,
     )
 )
