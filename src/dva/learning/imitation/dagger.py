@@ -331,9 +331,11 @@ _STUDENT: dict[str, Values] = {
     "paper": {"iterations": 500},
     "cpu": {
         "image_size": 48, "num_envs": 16, "learning_starts": 4_000, "replay_samples": 30_000,
-        "max_updates": 50, "stop_loss": 0.005, "iterations": 300,
+        "max_updates": 20, "stop_loss": 0.005, "iterations": 300,
     },
-    "fast": {"num_envs": 256, "horizon": 16, "max_updates": 200, "iterations": 500},
+    "fast": {
+        "num_envs": 256, "horizon": 16, "max_updates": 200, "stop_loss": 0.005, "iterations": 500,
+    },
 }  # fmt: skip
 """Steps of the student are not in the paper."""
 
@@ -342,6 +344,8 @@ def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
     require_known("preset", name, PRESETS)
     values = {**network_sizes(task), **_STUDENT[name]}
     del values["critic_hidden"]  # there is none
+    # As for D.Va, whose policy looks at the same images.
+    values["center_features"] = name != "paper" and task != "cartpole"
     student = preset_of(DaggerConfig, values, observe or ("pixels",))
     config, num_envs = student.algorithm, student.env.get("num_envs", EnvConfig.num_envs)
     expert = choose_preset(ShacConfig, task, name, (STATE,))
