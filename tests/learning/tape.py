@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dva.compute.launches import LaunchSequence
-from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
+from dva.learning.learner import Learner
 
 _HOST = ("_local_scalar_dense", "nonzero", "equal")
 """Operations that would make the host wait for a device."""
@@ -86,7 +86,7 @@ class Broken(Tape):
         return result
 
 
-def record_with(algorithm: FirstOrderAlgorithm, recorder: Any) -> None:
+def record_with(algorithm: Learner, recorder: Any) -> None:
     """Makes an algorithm on a CPU record as it would on CUDA."""
     algorithm._cuda_graphs = True
     algorithm._new_recorder = lambda: recorder  # type: ignore[method-assign]

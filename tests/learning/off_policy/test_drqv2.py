@@ -100,8 +100,8 @@ def test_critic_and_actor_descend_on_their_losses() -> None:
 
 def test_large_means_are_penalised() -> None:
     plain, kept = started(), started(mean_penalty=0.5)
-    plain.noise.zero_(), kept.noise.zero_()
     for algorithm in (plain, kept):
+        algorithm.noise.zero_()
         algorithm.critic_optimizer.set_learning_rate(0.0)
         algorithm._shift = lambda images: images  # type: ignore[method-assign]
     batch = plain.draw()
