@@ -79,9 +79,9 @@ def test_train_help_shows_the_values_of_the_preset(capsys):
     ],
 )
 def test_the_task_may_stand_after_flags(line):
-    from dva.cli.train_command import _new
+    from dva.cli.train_command import new_config
 
-    config = _new(line.split())
+    config = new_config(line.split())
     assert (config.env.task, config.env.observe, config.preset) == ("hopper", ("state",), "cpu")
 
 

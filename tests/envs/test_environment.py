@@ -345,3 +345,19 @@ def test_same_seed_same_episodes(make):
 def test_deterministic_starts_are_all_the_same(make):
     env = make("hopper", stochastic_start=False)
     assert not env.reset()["state"].any()
+
+
+def test_environments_without_sensors_share_the_simulator_alone(make, camera, stand_ins):
+    env = make(**stand_ins)
+    env.reset(seed=1)
+    kept, readings = env.state_dict(), camera.calls
+    twin = env.without_sensors(seed=4)
+    assert list(twin.policy_spec) == list(twin.observation_spec) == ["state"]
+    assert twin.simulator is env.simulator and twin.num_envs == env.num_envs
+    alone = make(**{**stand_ins, "observe": "state", "sensors": ()}, seed=4)
+    assert torch.equal(twin.reset()["state"], alone.reset()["state"])
+    for _ in range(3):
+        ours, theirs = twin.step(torch.ones(3, 1)), alone.step(torch.ones(3, 1))
+        assert torch.equal(ours[0]["state"], theirs[0]["state"]) and torch.equal(ours[1], theirs[1])
+    assert camera.calls == readings
+    assert all(torch.equal(value, kept[name]) for name, value in env.state_dict().items())

@@ -28,6 +28,8 @@ def test_observations_equal_a_stack_kept_step_by_step() -> None:
     for t, expected in enumerate(stacks):
         assert torch.equal(buffer.observation(t), expected)
     assert torch.equal(buffer.observations(2, 11), torch.cat(stacks)[2:11])
+    mixed = torch.tensor([7, 0, 7, 10])
+    assert torch.equal(buffer.gather(mixed), torch.cat(stacks)[mixed])
 
 
 def test_wrong_channels_are_named() -> None:

@@ -34,6 +34,7 @@ class PointMass:
         blind_envs: int = 0,
     ) -> None:
         self.num_envs, self.blind_envs = num_envs + blind_envs, blind_envs
+        self.image_size = image_size
         self.device = torch.device("cpu")
         self.episode_length = episode_length
         self.simulator: Any = SimpleNamespace(differentiable=True)
@@ -97,6 +98,11 @@ class PointMass:
         self.returns = torch.where(done, 0.0, self.returns)
         self.stack = restart(final, self._paint(), done[self.blind_envs :])
         return self.observation, after.reward, after.terminated, truncated, info
+
+    def without_sensors(self, seed: int) -> "PointMass":
+        return PointMass(
+            self.num_envs, self.episode_length, self.image_size, seed, observe=("state",)
+        )
 
     def detach(self) -> None:
         self.state = self.state.detach()

@@ -86,3 +86,27 @@ def test_target_keeps_the_share_alpha_of_itself() -> None:
     nn.init.constant_(source.weight, 2.0)
     update_target(target, source, 0.2)
     assert target.weight.item() == pytest.approx(0.2 * 1.0 + 0.8 * 2.0)
+
+
+def test_a_gradient_may_have_another_memory_layout_than_its_parameter() -> None:
+    gradient = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        parameter = nn.Parameter(torch.ones(4, 3, 2, 2))
+        optimizer = ClippedAdam([parameter], (0.7, 0.95), 1.0)
+        optimizer.set_learning_rate(0.1)
+        for factor in (1.0, -0.5):
+            parameter.grad = (factor * gradient).contiguous(memory_format=layout)
+            optimizer.step()
+        found.append(parameter.detach())
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("eps", [1e-8, 0.5])
+def test_eps_is_added_to_the_root_of_the_second_moment(eps: float) -> None:
+    parameter = parameter_with([0.25])
+    optimizer = ClippedAdam([parameter], (0.9, 0.999), 1.0, eps)
+    optimizer.set_learning_rate(0.1)
+    optimizer.step()
+    # Of the first step both moments, freed of their bias, are those of the gradient.
+    assert parameter.item() == pytest.approx(1.0 - 0.1 * 0.25 / (0.25 + eps))

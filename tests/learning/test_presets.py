@@ -96,8 +96,8 @@ def test_a_preset_is_a_copy() -> None:
 
 
 def test_unknown_names_list_what_there_is() -> None:
-    with pytest.raises(ValueError, match="algorithm 'ppo'.*dva"):
-        learning.get("ppo")
+    with pytest.raises(ValueError, match="algorithm 'dav'.*dva"):
+        learning.get("dav")
 
 
 def test_a_task_of_ones_own_starts_from_the_values_of_cheetah_and_ant() -> None:
@@ -108,7 +108,9 @@ def test_a_task_of_ones_own_starts_from_the_values_of_cheetah_and_ant() -> None:
 
 def test_every_algorithm_has_presets() -> None:
     for name in learning.names():
-        assert type(preset(name, "hopper").algorithm) is learning.get(name).config
+        entry = learning.get(name)
+        for of_entry in entry.presets:
+            assert type(preset(name, "hopper", of_entry).algorithm) is entry.config
 
 
 def test_config_names_the_wrong_value() -> None:
@@ -167,10 +169,11 @@ def test_shac_of_pixels_looks_through_the_differentiable_camera() -> None:
     assert values.algorithm.horizon == 8 and iterations_of(values, "ant") == 2_000
 
 
-@pytest.mark.parametrize("algo", ["dva", "shac"])
+@pytest.mark.parametrize("algo", learning.names())
 def test_an_unknown_preset_is_refused(algo: str) -> None:
-    with pytest.raises(ValueError, match="Unknown preset 'papr'. Did you mean 'paper'"):
-        preset(algo, "cartpole", "papr")
+    known = learning.get(algo).presets[0]
+    with pytest.raises(ValueError, match=f"Unknown preset '{known}r'. Did you mean '{known}'"):
+        preset(algo, "cartpole", f"{known}r")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

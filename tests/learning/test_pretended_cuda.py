@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import torch
 from pretend_cuda import PretendCuda, pretended_cuda
-from small import small_dva, small_shac
+from small import small_dagger, small_dva, small_ppo, small_shac
 from torch import Tensor
 
 import dva
 from dva import cli
-from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
+from dva.learning.rollout_learner import RolloutLearner
 from dva.runs import default_config
 from dva.runs.build import threads_of
 
 TASKS = ["cartpole", "hopper", "cheetah", "ant", "humanoid", "anymal"]
-Kind = tuple[Callable[..., FirstOrderAlgorithm], dict[str, Any], dict[str, Any]]
+Kind = tuple[Callable[..., RolloutLearner], dict[str, Any], dict[str, Any]]
 KINDS: list[Kind] = [
     (small_dva, {"micro_batch": 5}, {}),
     (
@@ -31,6 +31,7 @@ KINDS: list[Kind] = [
     ),
     (small_dva, {}, {"observe": "state", "state_storage": "recompute"}),
     (small_dva, {"micro_batch": 5}, {"observe": ("depth", "joint_angles")}),
+    (small_ppo, {"micro_batch": 2}, {"observe": ("depth", "joint_angles")}),
     (small_shac, {}, {"observe": "state"}),
     (small_shac, {}, {"camera": "differentiable", "image_gradient": True}),
 ]
@@ -43,7 +44,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendCuda]:
         yield mode
 
 
-def algorithm(task: str, device: str, kind: Kind) -> FirstOrderAlgorithm:
+def algorithm(task: str, device: str, kind: Kind) -> RolloutLearner:
     make, values, changes = kind
     env = dva.make(
         task, 3, device=device, image_size=24, final_observations=False, threads=1, **changes
@@ -107,7 +108,7 @@ def test_an_iteration_stays_on_the_device(
             assert found[name] == close, name
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, (small_dagger, {"expert_steps": 12}, {})])
 def test_an_iteration_is_recorded(cuda: PretendCuda, kind: Any) -> None:
     plain, recorded = (algorithm("hopper", "cuda", kind) for _ in range(2))
     plain._cuda_graphs = False

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 from point_mass import PointMass
-from small import small_dva, small_shac
+from small import small_dva, small_ppo, small_shac
 from tape import Broken, Tape, record_with
 
 import dva
 from dva.compute.recording import Blocks
 from dva.envs import VectorEnv
-from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
+from dva.learning.rollout_learner import RolloutLearner
 
 Make = Callable[[], Any]
-Kind = Callable[..., FirstOrderAlgorithm]
+Kind = Callable[..., RolloutLearner]
 ITERATIONS = 6
 
 
@@ -34,7 +34,7 @@ def hopper(observe: str, **changes: Any) -> VectorEnv:
     return env
 
 
-def train(algorithm: FirstOrderAlgorithm, count: int = ITERATIONS) -> list[dict[str, float | None]]:
+def train(algorithm: RolloutLearner, count: int = ITERATIONS) -> list[dict[str, float | None]]:
     rows = [algorithm.iterate() for _ in range(count)]
     return [
         {name: value for name, value in row.items() if not name.startswith("seconds_")}
@@ -42,12 +42,12 @@ def train(algorithm: FirstOrderAlgorithm, count: int = ITERATIONS) -> list[dict[
     ]
 
 
-def small(env: Any, kind: Kind, seed: int = 3) -> FirstOrderAlgorithm:
+def small(env: Any, kind: Kind, seed: int = 3) -> RolloutLearner:
     horizon = 5 if isinstance(env, PointMass) else 3
     return kind(env, seed=seed, iterations=10, horizon=horizon, trunk_size=8)
 
 
-def both(make: Make, kind: Kind) -> tuple[FirstOrderAlgorithm, FirstOrderAlgorithm]:
+def both(make: Make, kind: Kind) -> tuple[RolloutLearner, RolloutLearner]:
     plain, recorded = (small(make(), kind) for _ in range(2))
     record_with(recorded, Tape())
     return plain, recorded
@@ -56,7 +56,7 @@ def both(make: Make, kind: Kind) -> tuple[FirstOrderAlgorithm, FirstOrderAlgorit
 @pytest.mark.parametrize(
     ("make", "kind", "observe"),
     [
-        *itertools.product([point_mass, hopper], [small_dva], ["pixels", "state"]),
+        *itertools.product([point_mass, hopper], [small_dva, small_ppo], ["pixels", "state"]),
         *itertools.product([point_mass, hopper], [small_shac], ["state"]),
     ],
 )

@@ -95,7 +95,7 @@ def test_a_policy_that_stays_blind_is_reported_once():
     (warning,) = feed(watch, blind, 5 * BLIND_IN_A_ROW)
     assert f"ignored its images for {BLIND_IN_A_ROW} iterations" in warning
     assert "0.003 (visual_feedback)" in warning and "0.4" in warning and "\n" not in warning
-    assert "--actor-learning-rate" in warning and watch.last_warning == warning
+    assert "a lower learning rate of the policy." in warning and watch.last_warning == warning
     assert not watch.hopeless and not watch.learned_nothing
     assert feed(watch, sees, 1) == [] and watch.last_warning is None  # it sees again
     (warning,) = feed(watch, {**blind, "imitation_error": 1.0}, BLIND_IN_A_ROW)

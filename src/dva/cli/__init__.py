@@ -18,6 +18,8 @@ COMMANDS = {
     "train": "Train a policy; writes a run folder. --resume continues one.",
     "eval": "Evaluate the deterministic policy of a run; --video films it.",
     "random": "Film a random (or motionless) agent, to see a task without training.",
+    "benchmark": "Train every algorithm on every task with every seed; can be started again.",
+    "compare": "Draw runs against each other: return over time and steps, a table, phases.",
     "study": "Check a claim of the paper; writes a figure and its numbers.",
     "list": "List tasks, algorithms and presets.",
     "doctor": "Check the installation; --replay shows what made a run non-finite.",

@@ -13,15 +13,18 @@ import tyro
 from dva import learning, runs, tasks
 from dva.cli.flags import arities, find_task, find_value, find_values, parse, require_values
 from dva.cli.progress import Progress
+from dva.compute.distributed import Group, ProcessLost, join
 from dva.compute.errors import usage_errors
 from dva.envs import EnvConfig
 from dva.envs.make import choose_sensors
+from dva.runs.build import require_group
 from dva.runs.checkpoint import read_pointer
 from dva.runs.config import default_config
+from dva.runs.expert import expert_run
 from dva.runs.resume import continued_config, require_continuable
 from dva.sim import find_simulator
 
-__all__ = ["run"]
+__all__ = ["new_config", "require_parts", "run"]
 
 AlgorithmConfig = TypeVar("AlgorithmConfig")
 DESCRIPTION = """Train a policy: from pixels (shac: from states), unless --observe says otherwise.
@@ -41,22 +44,52 @@ class TrainFlags(runs.TrainConfig[AlgorithmConfig], Generic[AlgorithmConfig]):
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
+    group = join()
+    try:
+        with group.first():  # process 0 says what is wrong, once
+            config, resumed = _read(arguments)
+            require_group(config, group)
+        return (_follow if group.rank > 0 else _lead)(config, resumed, group)
+    except ProcessLost as error:
+        if group.rank == 0:
+            print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _read(arguments: Sequence[str]) -> tuple[runs.TrainConfig, runs.Run | None]:
+    """Reads what to train, and the run that it continues."""
     require_values(arguments, "train")
     resume = find_value(arguments, "--resume")
     resumed = None if resume is None else runs.Run.open(resume)
-    config = _continued(arguments, resumed) if resumed else _new(arguments)
+    config = _continued(arguments, resumed) if resumed else new_config(arguments)
     config.validate()
-    _require_parts(config)
+    require_parts(config, resumed)
+    return config, resumed
+
+
+def _lead(config: runs.TrainConfig, resumed: runs.Run | None, group: Group) -> int:
+    """Trains, and reports; returns the exit status."""
     try:
         with Progress(config, sys.stdout) as progress:
-            outcome = runs.train(config, progress.update, resumed)
+            outcome = runs.train(config, progress.update, resumed, group)
     except KeyboardInterrupt:
         print(f"interrupted{_kept(config, resumed)}", file=sys.stderr)
         return 128 + signal.SIGINT
+    except ProcessLost as error:
+        raise ProcessLost(f"{error}{_kept(config, resumed)}") from error
     return _conclude(outcome)
 
 
-def _new(arguments: Sequence[str]) -> runs.TrainConfig:
+def _follow(config: runs.TrainConfig, resumed: runs.Run | None, group: Group) -> int:
+    """Trains with process 0, silently; returns the exit status."""
+    try:
+        number = runs.follow(config, group, resumed)
+    except KeyboardInterrupt:
+        number = signal.SIGINT
+    return 0 if number is None else 128 + number
+
+
+def new_config(arguments: Sequence[str]) -> runs.TrainConfig:
     """Reads the flags of a new run, first those that choose the preset with the defaults."""
     algo = find_value(arguments, "--algo") or "dva"
     with usage_errors():
@@ -94,7 +127,7 @@ def _continued(arguments: Sequence[str], resumed: runs.Run) -> runs.TrainConfig:
     return config
 
 
-def _require_parts(config: runs.TrainConfig) -> None:
+def require_parts(config: runs.TrainConfig, resumed: runs.Run | None = None) -> None:
     """Looks up the names of what is built later, so that a wrong one is said before the header."""
     with usage_errors():
         find_simulator(config.env.simulator)
@@ -102,6 +135,7 @@ def _require_parts(config: runs.TrainConfig) -> None:
         look_up = learning.get(config.algo).look_up
         if look_up is not None:
             look_up(config.algorithm)
+    expert_run(config, resumed)
 
 
 def _parse(arguments: Sequence[str], base: runs.TrainConfig, command: str = "train") -> TrainFlags:

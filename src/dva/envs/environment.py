@@ -125,6 +125,11 @@ class Environment(Protocol):
         """Computes one control step of any states, and leaves the environment as it is."""
         ...
 
+    def without_sensors(self, seed: int) -> "Environment":
+        """Makes environments of the same robots and task, whose policies see the state alone: they
+        read no sensor, and their starts come from a seed of their own."""
+        ...
+
     def detach(self) -> None:
         """Cuts the graph at the present state."""
         ...
@@ -138,7 +143,8 @@ class Environment(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Returns everything needed to continue bit for bit."""
+        """Returns everything needed to continue bit for bit; of several processes, all of which
+        call it, that of all their environments."""
         ...
 
     def load_state_dict(self, state: dict[str, Tensor], /) -> None:

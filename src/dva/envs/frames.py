@@ -94,9 +94,11 @@ class FrameBuffer:
 
         Sample i is environment i % N at step i // N.
         """
-        index = self.rows[start:stop].reshape(-1)
-        frames = self.frames.flatten(0, 1).index_select(0, index)
-        return frames.view(-1, *self.entry.stacked_shape)
+        return self._assemble(self.rows[start:stop])
+
+    def gather(self, samples: Tensor) -> Tensor:
+        """Assembles the observations of samples (B,) in any order, (B, k C, ...)."""
+        return self._assemble(self.rows[samples])
 
     @property
     def rows(self) -> Tensor:
@@ -106,6 +108,10 @@ class FrameBuffer:
     def observation(self, step: int) -> Tensor:
         """Assembles the observations of one step, (N, k C, ...)."""
         return self.observations(step * self.num_envs, (step + 1) * self.num_envs)
+
+    def _assemble(self, rows: Tensor) -> Tensor:
+        frames = self.frames.flatten(0, 1).index_select(0, rows.reshape(-1))
+        return frames.view(-1, *self.entry.stacked_shape)
 
     def _write_index(self, step: int) -> None:
         rows = self._rows[step : step + self.entry.frame_stack].T

@@ -7,6 +7,7 @@ import torch
 
 from dva.compute import arguments
 from dva.compute.device import resolve_device
+from dva.compute.distributed import ALONE, Group
 from dva.compute.errors import closest_match
 from dva.envs.config import EnvConfig
 from dva.envs.spectator import Spectator
@@ -46,6 +47,7 @@ def make(
     simulator: str | SimulatorFactory = EnvConfig.simulator,
     sensors: Sequence[SensorMaker] = (),
     blind_envs: int = 0,
+    group: Group = ALONE,
 ) -> VectorEnv:
     """Makes an environment of `num_envs` robots from a task's name (or a `Task`).
 
@@ -77,6 +79,7 @@ def make(
             own), or a function that builds one.
         sensors: more sensors that `observe` may name.
         blind_envs: number of robots beside `num_envs`, the first ones, whose sensors are not read.
+        group: processes that each make `num_envs` of the environments of one training.
 
     Returns:
         The environment; call `reset()` first.
@@ -136,6 +139,7 @@ def make(
         final_observations,
         Spectator(built.model, task.view, task.scene, found, threads, capture),
         blind_envs,
+        group,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from dva.compute import arguments
+from dva.compute.distributed import ALONE, Group
 from dva.envs.environment import Transition
 from dva.envs.nonfinite import check_coordinates, is_nonfinite, stop_gradients
 from dva.envs.readings import Readings
@@ -44,6 +45,8 @@ class VectorEnv:
         spectator: renders the robots for people; None: `render` raises an error.
         blind_envs: number of robots, the first ones, whose sensors are not read, for learners that
             need no more than "state" there. Sensors are for the others, N - blind_envs.
+        group: processes with as many environments each: starts are those that one process with all
+            of them would draw, and `state_dict` is of all.
 
     Raises:
         ValueError: task and robot do not fit, or two sensors have the same name.
@@ -66,6 +69,7 @@ class VectorEnv:
         final_observations: bool = True,
         spectator: Spectator | None = None,
         blind_envs: int = 0,
+        group: Group = ALONE,
     ) -> None:
         self.task, self.simulator = task, simulator
         self.num_envs, self.device = simulator.num_envs, simulator.device
@@ -79,7 +83,7 @@ class VectorEnv:
         self.observation_spec = ObservationSpec((*self._readings.entries, state))
         self.policy_spec = self.observation_spec.select(observe)
         self.action_spec = ActionSpec(tuple(simulator.model.action_names), task.control_dt)
-        self._spectator = spectator
+        self._spectator, self._group = spectator, group
         self._generator = torch.Generator(self.device).manual_seed(arguments.seed(seed))
         # On CUDA the host knows whether an episode has ended only if it waits for the device.
         self._may_look = self.device.type != "cuda" or self.final_observations
@@ -204,7 +208,8 @@ class VectorEnv:
 
     def _finish_step(self, done: torch.Tensor, final_observation: Observation) -> None:
         """Reads the sensors, restarts finished episodes, and reads their first states."""
-        begins = bool(done.any()) if self._may_look else True
+        # Any, of all processes': starts are drawn for all.
+        begins = self._group.any(bool(done.any())) if self._may_look else True
         if self.final_observations or not begins:
             self._readings.push(self._seen_state())
             if self.final_observations:
@@ -227,6 +232,12 @@ class VectorEnv:
         self._described = torch.where(done[:, None], described, self._described)
         self._episode_step = self._episode_step.masked_fill(done, 0)
         self._episode_return = self._episode_return.masked_fill(done, 0.0)
+
+    def without_sensors(self, seed: int) -> "VectorEnv":
+        """Makes environments of the same robots and task, whose policies see the state alone: no
+        sensor is read, starts come from this seed, and only the simulator is shared."""
+        self._check_open()
+        return VectorEnv(self.task, self.simulator, (), (STATE,), seed, self.stochastic_start)
 
     def detach(self) -> None:
         """Cuts the graph: what comes later has no gradient to actions before this call."""
@@ -320,7 +331,8 @@ class VectorEnv:
             "physics.joint_q" and whatever else the state carries, "observed.<name>" of every entry,
             "episode.step", "episode.return" and "generator".
         """
-        copies = {name: x.detach().clone() for name, x in self.tensors().items()}
+        tensors = self.tensors().items()
+        copies = {name: self._group.gather(x.detach()).clone() for name, x in tensors}
         return {**copies, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
@@ -335,12 +347,12 @@ class VectorEnv:
         self._check_open()
         if not self._ready:
             self._begin(self._start())  # so that every tensor has its shape
-        arguments.check_shapes(
-            state_dict, {name: tuple(x.shape) for name, x in self.tensors().items()}
-        )
-        names = [name for name in state_dict if name != "generator"]
+        every = self.num_envs * self._group.size
+        shapes = {name: (every, *x.shape[1:]) for name, x in self.tensors().items()}
+        arguments.check_shapes(state_dict, shapes)
+        own = {name: state_dict[name].detach()[self._group.rows] for name in shapes}
         self.put_tensors(
-            {name: state_dict[name].detach().to(self.device, copy=True) for name in names}
+            {name: x.contiguous().to(self.device, copy=True) for name, x in own.items()}
         )
         self._generator = torch.Generator(self.device)
         self._generator.set_state(state_dict["generator"].cpu())
@@ -384,13 +396,14 @@ class VectorEnv:
 
     def _start(self) -> State:
         # Always N starts: on CUDA the host does not know which ones are used.
+        every, own = self.num_envs * self._group.size, self._group.rows
         joint_q, joint_qd = self.task.start(
-            self.num_envs, self._generator, self.device, self.stochastic_start
+            every, self._generator, self.device, self.stochastic_start
         )
         model = self.simulator.model
-        check_rows(self.task, "start", joint_q, (self.num_envs, model.num_coords))
-        check_rows(self.task, "start", joint_qd, (self.num_envs, model.num_dofs))
-        return self.simulator.new_state(joint_q, joint_qd)
+        check_rows(self.task, "start", joint_q, (every, model.num_coords))
+        check_rows(self.task, "start", joint_qd, (every, model.num_dofs))
+        return self.simulator.new_state(joint_q[own].contiguous(), joint_qd[own].contiguous())
 
     def _describe(self, start: State) -> torch.Tensor:
         """Computes the task's observation (N, O) of states that no action has led to."""

@@ -16,15 +16,24 @@ from dva.learning.algorithm import (
 )
 from dva.learning.first_order.dva import DVA, DvaConfig
 from dva.learning.first_order.shac import SHAC, ShacConfig
+from dva.learning.imitation.dagger import DAgger, DaggerConfig
 from dva.learning.off_policy.curl import Curl, CurlConfig
 from dva.learning.off_policy.drqv2 import DrqV2, DrqV2Config
+from dva.learning.on_policy.ppo import PPO, PpoConfig
 from dva.learning.registry import get, names, register
+from dva.learning.world_model.config import DreamerV3Config
+from dva.learning.world_model.dreamerv3 import DreamerV3
 
 __all__ = [
+    "DAgger",
     "DVA",
+    "PPO",
     "SHAC",
     "Algorithm",
     "AlgorithmEntry",
+    "DaggerConfig",
+    "DreamerV3",
+    "DreamerV3Config",
     "Curl",
     "CurlConfig",
     "DrqV2",
@@ -32,6 +41,7 @@ __all__ = [
     "DvaConfig",
     "LargeState",
     "Metrics",
+    "PpoConfig",
     "Preset",
     "ShacConfig",
     "TrainingContext",

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from dva.compute.distributed import ALONE, Group
 from dva.envs import Environment
 from dva.policies import SavedPolicy
 
@@ -27,7 +28,8 @@ class LargeState(Protocol):
     """State too large to be written with every checkpoint, such as a replay buffer.
 
     It writes itself, piece by piece, into a folder of its own; a checkpoint keeps only the marker
-    that says up to where.
+    that says up to where. Of several processes all call `save` at the same time and process 0 alone
+    writes, for all of them; the folder says nothing to the others.
     """
 
     def save(self, folder: Path, live: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -108,6 +110,10 @@ class TrainingContext:
     torch."""
     cuda_graphs: bool = True
     """Whether blocks may be recorded as CUDA graphs."""
+    expert: SavedPolicy | None = None
+    """The policy of the run that the configuration names as its expert, if it names one."""
+    group: Group = ALONE
+    """The processes that train together, each in its share of the environments."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,9 @@ class AlgorithmEntry:
     look_up: Callable[[Any], object] | None = None
     """Finds what the configuration names and building will need, so that a wrong name is a
     ValueError before anything is built; None where it names nothing."""
+    expert: Callable[[Any], Path | None] | None = None
+    """Gives the folder of the run whose policy the configuration names as an expert: the algorithm
+    finds it in its `TrainingContext`. None where configurations name none."""
     image_gradient: bool = False
     """Whether it differentiates through images, in one graph."""
     final_observations: bool = False
@@ -155,3 +164,8 @@ class AlgorithmEntry:
     threads_inside: bool = False
     """Whether CPU threads work inside torch's operations, as large batches want it, and not side
     by side on parts of the environments; algorithms of one graph always do so."""
+    distributed: bool = False
+    """Whether several processes can train together: it puts together through
+    `TrainingContext.group` what they compute, and `state_dict` is that of one process with all
+    environments. A `Learner` does so if it hands its group to `ClippedAdam` and to what gathers
+    statistics."""

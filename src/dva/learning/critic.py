@@ -1,12 +1,19 @@
 """Fits the critic, and updates its slow copy."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dva.learning.optimizer import ClippedAdam
 
-__all__ = ["fit_critic", "update_target"]
+__all__ = ["fit_critic", "squared_error", "update_target"]
+
+
+def squared_error(values: Tensor, targets: Tensor, samples: Tensor) -> Tensor:
+    """Averages the squared error of values (B,): ()."""
+    return F.mse_loss(values, targets)
 
 
 def fit_critic(
@@ -17,6 +24,7 @@ def fit_critic(
     iterations: int,
     minibatches: int,
     generator: torch.Generator,
+    loss_function: Callable[[Tensor, Tensor, Tensor], Tensor] = squared_error,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Fits the critic to its targets; samples with a non-finite number have no effect.
 
@@ -28,6 +36,7 @@ def fit_critic(
         iterations: passes over the samples.
         minibatches: number of updates in a pass.
         generator: shuffles the samples before each pass.
+        loss_function: maps values (B,), targets (B,) and the samples' numbers (B,) to a loss ().
 
     Returns:
         Mean loss and mean gradient norm (before clipping) of the last pass, and the number of
@@ -47,7 +56,8 @@ def fit_critic(
         # A permutation, by operations that a CUDA graph can hold.
         order = torch.rand(states.shape[0], generator=generator, device=states.device).argsort()
         for batch in order.tensor_split(min(minibatches, len(order))):
-            loss = F.mse_loss(critic(states[batch]) * weights[batch], targets[batch])
+            values = critic(states[batch]) * weights[batch]
+            loss = loss_function(values, targets[batch], batch)
             gradients = torch.autograd.grad(loss, optimizer.parameters)
             for parameter, gradient in zip(optimizer.parameters, gradients, strict=True):
                 parameter.grad = gradient

@@ -5,6 +5,8 @@ from collections import deque
 import torch
 from torch import Tensor
 
+from dva.compute.distributed import ALONE, Group
+
 __all__ = ["EpisodeHistory"]
 
 
@@ -13,14 +15,15 @@ class EpisodeHistory:
 
     Args:
         size: number of episodes to keep.
+        group: the processes whose episodes count; all of them keep all.
     """
 
-    def __init__(self, size: int = 64) -> None:
-        self._size = size
+    def __init__(self, size: int = 64, group: Group = ALONE) -> None:
+        self._size, self._group = size, group
         self._episodes: deque[tuple[float, float]] = deque(maxlen=size)
 
     def add(self, done: Tensor, returns: Tensor, lengths: Tensor) -> None:
-        """Adds the episodes that finished in a rollout, in the order of time.
+        """Adds the episodes that finished in a rollout, in the order of time and environments.
 
         Args:
             done: bool (h, N).
@@ -28,7 +31,8 @@ class EpisodeHistory:
             lengths: (h, N), steps of the episode so far.
         """
         # One transfer instead of three.
-        rows = torch.stack([done.double(), returns.double(), lengths.double()]).cpu()
+        rows = torch.stack([done.double(), returns.double(), lengths.double()])
+        rows = self._group.gather(rows, 2).cpu()
         finished = rows[0] > 0
         self._episodes.extend(
             zip(rows[1][finished].tolist(), rows[2][finished].tolist(), strict=True)

@@ -72,7 +72,7 @@ class Learner:
 
     def __init__(self, env: Environment, context: TrainingContext) -> None:
         self.env, self.context = env, context
-        self.threads = context.threads
+        self.threads, self.group = context.threads, context.group
         self.device = torch.device(env.device)
         self.iteration = 0
         """Finished iterations."""
@@ -81,7 +81,7 @@ class Learner:
         self.generators: dict[str, torch.Generator] = {}
         """Sources of randomness by name; saved."""
         # As many as there are environments: those that end soonest are the worst of them.
-        self.episodes = EpisodeHistory(max(64, env.num_envs))
+        self.episodes = EpisodeHistory(max(64, env.num_envs * self.group.size), self.group)
         self.measured = slice(None)
         """Environments in which the policy acts: returns are of their episodes."""
         self.blocks = Blocks()
@@ -128,12 +128,15 @@ class Learner:
         Returns:
             The steps that were made, and metrics on the device by name; among them
             "nonfinite_count", and "skipped_updates", which counts the policy's updates that were
-            skipped or had a gradient of 0. "updates" is 1 where it is not given.
+            skipped or had a gradient of 0. "updates" is 1 where it is not given. Of several
+            processes' metrics the mean is reported: what is a sum over environments must be
+            summed over `self.group` before.
         """
         raise NotImplementedError
 
-    def set_learning_rates(self) -> float:
-        """Gives every optimizer its rate for the present iteration; returns the policy's."""
+    def set_learning_rates(self) -> float | None:
+        """Gives every optimizer its rate for the present iteration; returns the policy's, or None
+        where only the device knows it and `train_once` has it among its metrics."""
         raise NotImplementedError
 
     def new_generator(self, stream: str) -> torch.Generator:
@@ -146,18 +149,24 @@ class Learner:
         return linear_learning_rate(first, final, self.env_steps, self.context.env_steps)
 
     def _finish_iteration(
-        self, experience: Experience, on_device: dict[str, Tensor], timer: PhaseTimer, rate: float
+        self,
+        experience: Experience,
+        on_device: dict[str, Tensor],
+        timer: PhaseTimer,
+        rate: float | None,
     ) -> Metrics:
         """Counts the iteration; reads the device once and names all metrics."""
         self.iteration += 1
-        self.env_steps += experience.done.numel()
+        self.env_steps += experience.done.numel() * self.group.size
         self.episodes.add(
             experience.done[:, self.measured],
             experience.episode_returns[:, self.measured],
             experience.episode_lengths[:, self.measured],
         )
-        on_device["nonfinite_count"] = on_device["nonfinite_count"] + experience.nonfinite.sum()
-        numbers = torch.stack([value.detach().double() for value in on_device.values()]).tolist()
+        restarted = self.group.sum(experience.nonfinite.sum())
+        on_device["nonfinite_count"] = on_device["nonfinite_count"] + restarted
+        values = torch.stack([value.detach().double() for value in on_device.values()])
+        numbers = self.group.mean(values).tolist()
         mean_return, mean_length = self.episodes.mean()
         metrics: Metrics = {
             "return": mean_return,
@@ -168,7 +177,7 @@ class Learner:
             },
         }
         metrics.setdefault("updates", 1)
-        metrics["learning_rate"] = rate
+        metrics.setdefault("learning_rate", rate)
         metrics.update({f"seconds_{name}": value for name, value in timer.seconds().items()})
         for name, value in self.env.pop_seconds().items():
             metrics[f"seconds_{name}"] = None if self._fixed else value
@@ -202,6 +211,11 @@ class Learner:
             return self.train_once(timer)
         except RuntimeError as error:
             failure = " ".join(str(e) for e in (error.__context__, error) if e is not None)
+        if self.group.size > 1:  # the others are in the middle of an exchange
+            raise RuntimeError(
+                f"CUDA graphs could not record an iteration ({failure}). --no-cuda-graphs trains "
+                "without them, more slowly."
+            )
         # Beyond the except block, which keeps what has failed and its memory.
         warnings.warn(
             f"CUDA graphs could not record an iteration ({failure}); training goes on without "

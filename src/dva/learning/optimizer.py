@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from dva.compute.distributed import ALONE, Group
+
 __all__ = ["ClippedAdam", "linear_learning_rate"]
 
 
@@ -17,20 +19,31 @@ def linear_learning_rate(first: float, final: float, done: int, planned: int) ->
 class ClippedAdam:
     """Runs Adam on gradients clipped to a norm; skips an update with a non-finite gradient.
 
-    The skip is decided on the device, so that training never waits for it.
+    The skip is decided on the device, so that training never waits for it. The gradient is the mean
+    over the processes of a group, all of which decide and move alike.
 
     Args:
         parameters: the parameters to train, float32.
         betas: decay rates of the two moments.
         max_norm: largest norm of a gradient, to which a larger one is clipped.
+        group: the processes whose gradients count; each has the gradient of a mean over as many
+            samples.
+        eps: added to the root of the second moment.
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], betas: tuple[float, float], max_norm: float
+        self,
+        parameters: Iterable[nn.Parameter],
+        betas: tuple[float, float],
+        max_norm: float,
+        group: Group = ALONE,
+        eps: float = 1e-8,
     ) -> None:
         self.parameters = list(parameters)
         self.betas = betas
         self.max_norm = max_norm
+        self.eps = eps
+        self._group = group
         device = self.parameters[0].device
         # On the device, so that a recorded update reads the rate of the present iteration.
         self._rate = torch.zeros((), device=device)
@@ -40,8 +53,9 @@ class ClippedAdam:
             "exp_avg_sq": [torch.zeros_like(p, requires_grad=False) for p in self.parameters],
         }
 
-    def set_learning_rate(self, rate: float) -> None:
-        """Sets the learning rate of later updates, which is 0 before the first call."""
+    def set_learning_rate(self, rate: float | Tensor) -> None:
+        """Sets the learning rate of later updates, which is 0 before the first call: a number, or
+        a tensor () on the device."""
         self._rate.fill_(rate)
 
     def zero_grad(self) -> None:
@@ -60,9 +74,14 @@ class ClippedAdam:
         Raises:
             RuntimeError: a parameter has no gradient.
         """
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        # Contiguous, as parameters and moments are: the fused kernel goes through memory, whatever
+        # the strides.
+        gradients = [p.grad.contiguous() for p in self.parameters if p.grad is not None]
         if len(gradients) < len(self.parameters):
             raise RuntimeError("A parameter has no gradient. Compute all gradients before step().")
+        gradients = self._group.means(gradients)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
         norm = nn.utils.get_total_norm(gradients)
         skipped = (~torch.isfinite(norm)).float()
         # The fused kernel's switches for mixed precision do the work: it divides gradients by
@@ -82,10 +101,14 @@ class ClippedAdam:
             beta2=self.betas[1],
             lr=self._rate,
             weight_decay=0.0,
-            eps=1e-8,
+            eps=self.eps,
             maximize=False,
         )
         return norm, skipped
+
+    def tensors(self) -> list[Tensor]:
+        """Returns all that a step changes, no copies: parameters, moments, step counts."""
+        return [*self.parameters, *(value for values in self._state.values() for value in values)]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Returns moments and step counts, named "<parameter index>.<entry>"."""

@@ -11,6 +11,7 @@ from dva.learning.config import RegressionConfig
 from dva.policies import Actor
 
 __all__ = [
+    "IMITATION_PIECES",
     "Objective",
     "choose_micro_batch",
     "decoupled_objective",
@@ -21,6 +22,9 @@ __all__ = [
 PIECE_MEMORY = {"cpu": 32.0, "cuda": 2048.0}
 """Memory for the activations of one piece of the regression by kind of device, MB. Smaller pieces
 pay more overhead; much larger ones fall out of a CPU's caches."""
+IMITATION_PIECES = {"cpu": 4, "cuda": 1}
+"""Pieces of an imitation's batch by kind of device, for a CPU's threads to share; more of them
+where the memory for one asks for it."""
 
 Objective = Callable[[Tensor, Tensor, int, int], Tensor]
 """Maps the actor's mean (B, A) and log standard deviation (A,) for samples start..stop, and these

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dva.compute.distributed import ALONE, Group
 from dva.compute.files import file_digest, write_tensors
 from dva.envs.frames import FrameBuffer
 from dva.spec import ObservationSpec
@@ -24,15 +25,17 @@ class RolloutReplay:
     """Keeps what a policy saw in the last rollouts, and the states. See `LargeState`.
 
     All of it lies in fixed memory on the device, and the place of the next rollout too, so that
-    adding and sampling can be recorded as CUDA graphs.
+    adding and sampling can be recorded as CUDA graphs. Of several processes each keeps what its own
+    environments showed, and what is saved is that of all.
 
     Args:
         spec: what the policy sees.
         state_size: O.
-        num_envs: N.
+        num_envs: N of this process.
         horizon: h, steps of a rollout.
         rollouts: number R of rollouts that it holds.
         device: where they lie.
+        group: the processes that train together.
     """
 
     def __init__(
@@ -43,8 +46,10 @@ class RolloutReplay:
         horizon: int,
         rollouts: int,
         device: torch.device,
+        group: Group = ALONE,
     ) -> None:
         self.spec, self.rollouts, self.samples = spec, rollouts, num_envs * horizon
+        self._group = group
         self.count = torch.zeros(1, dtype=torch.int64, device=device)
         """Rollouts added so far, (1,)."""
         self._tensors = {_STATES: torch.zeros(rollouts, self.samples, state_size, device=device)}
@@ -88,14 +93,16 @@ class RolloutReplay:
         """Draws samples at random, with replacement.
 
         Args:
-            size: B.
+            size: B of this process.
             generator: draws them.
             newest: only from the rollout added last.
 
         Returns:
             What the policy saw, (B, ...) by name, vectors not normalised; and the states (B, O).
         """
-        draw = torch.rand((2, size), generator=generator, device=self.count.device)
+        shape = (2, size * self._group.size)
+        draw = torch.rand(shape, generator=generator, device=self.count.device)
+        draw = draw[:, self._group.rows]
         held = torch.clamp(self.count, max=self.rollouts)
         rollout = (draw[0] * held).long()
         if newest:
@@ -119,15 +126,19 @@ class RolloutReplay:
         first = max(oldest, self._pieces[-1][1] if self._pieces else 0)
         if first < count:
             places = torch.arange(first, count, device=self.count.device) % self.rollouts
-            tensors = {name: value[places] for name, value in self._tensors.items()}
-            digest = write_tensors(_path(folder, first, count), tensors)
+            tensors = {
+                name: self._join(name, value[places].cpu()) for name, value in self._tensors.items()
+            }
+            own = self._group.rank == 0
+            digest = write_tensors(_path(folder, first, count), tensors) if own else ""
             self._pieces.append((first, count, digest))
         self._pieces = [piece for piece in self._pieces if piece[1] > oldest]
-        marked = [marker["pieces"] for marker in live] + [self._pieces]
-        needed = {_path(folder, *piece[:2]) for pieces in marked for piece in pieces}
-        for path in folder.iterdir():
-            if path not in needed:
-                path.unlink()
+        if self._group.rank == 0:
+            marked = [marker["pieces"] for marker in live] + [self._pieces]
+            needed = {_path(folder, *piece[:2]) for pieces in marked for piece in pieces}
+            for path in folder.iterdir():
+                if path not in needed:
+                    path.unlink()
         return {"count": count, "pieces": [list(piece) for piece in self._pieces]}
 
     def load(self, folder: Path, marker: Mapping[str, Any]) -> None:
@@ -145,12 +156,25 @@ class RolloutReplay:
             tensors = load_file(path)
             for name, memory in self._tensors.items():
                 value = tensors[name]
-                if value.shape != (last - first, *memory.shape[1:]):
+                rows = memory.shape[1] * self._group.size
+                if value.shape != (last - first, rows, *memory.shape[2:]):
                     raise ValueError(f"{name} in {path.name} has another shape")
+                value = self._own(name, value)
                 for number in range(max(first, oldest), last):
                     memory[number % self.rollouts].copy_(value[number - first])
         self.count.fill_(count)
         self._pieces = pieces
+
+    def _join(self, name: str, rows: Tensor) -> Tensor:
+        """Joins rows (r, steps * N, ...) of all processes; those of an index number other rows."""
+        if name.endswith(".index"):
+            rows = rows * self._group.size + self._group.rank
+        return self._group.gather(rows, 1)
+
+    def _own(self, name: str, rows: Tensor) -> Tensor:
+        """Picks this process' rows; undoes `_join`."""
+        own = rows[:, self._group.rows]
+        return own // self._group.size if name.endswith(".index") else own
 
 
 def _path(folder: Path, first: int, last: int) -> Path:

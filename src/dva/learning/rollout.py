@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dva.compute.distributed import ALONE, Group
 from dva.envs import Environment
 from dva.envs.frames import FrameBuffer
 from dva.sim import State
@@ -115,20 +116,26 @@ def sensed(observation: Observation, env: Environment) -> Observation:
 
 
 @torch.no_grad()
-def feedback(rollout: Rollout, std: Tensor, environments: slice = slice(None)) -> Tensor:
+def feedback(
+    rollout: Rollout, std: Tensor, environments: slice = slice(None), group: Group = ALONE
+) -> Tensor:
     """Measures how much the policy's mean action depends on what it sees.
 
     Args:
         rollout: actions and noise.
         std: (A,), the exploration noise of that rollout.
         environments: which of the N count.
+        group: the processes whose rollouts count, with as many samples in each.
 
     Returns:
         The standard deviation of the mean action before tanh over their samples, as root mean
         square over the A entries: (). It is 0 for a policy that ignores its input.
     """
     means = torch.stack(rollout.actions).detach() - std * rollout.noise
-    return means[:, environments].flatten(0, 1).var(0, correction=0).mean().sqrt()
+    own = means[:, environments].flatten(0, 1)
+    mean = own.mean(0)
+    apart = (mean - group.mean(mean)).square()  # 0 in one process
+    return group.mean(own.var(0, correction=0) + apart).mean().sqrt()
 
 
 def _episode_rows(info: dict[str, Any]) -> dict[str, Tensor]:

@@ -57,10 +57,10 @@ class RolloutLearner(Learner):
         self.horizon_normalizers = self.frozen_normalizers()
         """The normalisers as they were when the present horizon began: one horizon sees one."""
         self.actor_optimizer = ClippedAdam(
-            self.actor.parameters(), config.adam_betas, config.max_grad_norm
+            self.actor.parameters(), config.adam_betas, config.max_grad_norm, self.group
         )
         self.generators = {"noise": self.new_generator("noise")}
-        self.actor.recenter(env.reset(), 1.0)
+        self.actor.recenter(env.reset(), 1.0, self.group)
 
     def draw_networks(self) -> None:
         """Builds the policy; a method that has more networks draws them after it."""
@@ -112,20 +112,24 @@ class RolloutLearner(Learner):
         return {name: copy.deepcopy(x) for name, x in self.normalizers.items()}  # type: ignore[misc]
 
     def draw_noise(self) -> Tensor:
-        """Draws the noise of one step's actions, standard normal (N, A)."""
-        shape = (self.env.num_envs, self.env.action_spec.size)
-        return torch.randn(shape, generator=self.generators["noise"], device=self.device)
+        """Draws the noise of one step's actions, standard normal (N, A).
+
+        Each of several processes draws that of all and takes its own, as one process would.
+        """
+        shape = (self.env.num_envs * self.group.size, self.env.action_spec.size)
+        noise = torch.randn(shape, generator=self.generators["noise"], device=self.device)
+        return noise[self.group.rows]
 
     def update_statistics(self, rollout: Rollout) -> None:
         """Lets the statistics of what is seen follow: normalisers, and centres of features."""
         for name, seen in {**rollout.vectors, STATE: rollout.states}.items():
-            self.normalizers[name].update(seen)  # type: ignore[operator]
-        self.actor.recenter(self.env.observation, _CENTER_SHARE)
+            self.normalizers[name].update(seen, self.group)  # type: ignore[operator]
+        self.actor.recenter(self.env.observation, _CENTER_SHARE, self.group)
 
     def measure(self, rollout: Rollout) -> dict[str, Tensor]:
         """Returns metrics of a rollout by name, before the policy that made it changes."""
         std, own = self.actor.log_std.detach().exp(), self.measured
         metrics = {"reward": rollout.rewards.detach()[:, own].mean(), "action_std": std.mean()}
         if self.env.policy_spec.images:
-            metrics["visual_feedback"] = feedback(rollout, std, own)
+            metrics["visual_feedback"] = feedback(rollout, std, own, self.group)
         return metrics

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dva.compute.distributed import ALONE, Group
 from dva.policies.encoder import Encoder
 from dva.policies.layers import mlp
 from dva.spec import Entry, ObservationSpec
@@ -46,10 +47,11 @@ class ImageTrunk(nn.Module):
         self.register_buffer("center", center)
 
     @torch.no_grad()
-    def recenter(self, images: Tensor, share: float) -> None:
-        """Moves the centre by a share of the way to the mean features of images (B, C, H, W)."""
+    def recenter(self, images: Tensor, share: float, group: Group = ALONE) -> None:
+        """Moves the centre by a share of the way to the mean features of images (B, C, H, W), as
+        many in every process of a group."""
         if self.center is not None:
-            self.center.lerp_(self.encoder(images).float().mean(0), share)
+            self.center.lerp_(group.mean(self.encoder(images).float().mean(0)), share)
 
     def castable(self) -> list[tuple[Tensor, float]]:
         """Lists the parameters that images pass, each with its factor in `cast_weights`."""
@@ -138,10 +140,10 @@ class Actor(nn.Module):
         """Casts the parameters that images pass to their arithmetic, with their graph."""
         return {name: trunk.cast_weights() for name, trunk in self.trunks.items()}
 
-    def recenter(self, inputs: Mapping[str, Tensor], share: float) -> None:
+    def recenter(self, inputs: Mapping[str, Tensor], share: float, group: Group = ALONE) -> None:
         """Moves every image's centre by a share of the way to these images' mean features."""
         for name, trunk in self.trunks.items():
-            trunk.recenter(inputs[name], share)
+            trunk.recenter(inputs[name], share, group)
 
     def forward(
         self, inputs: Mapping[str, Tensor], weights: Weights | None = None

@@ -5,6 +5,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from dva.compute.distributed import ALONE, Group
+
 __all__ = ["RunningNormalizer"]
 
 
@@ -29,14 +31,19 @@ class RunningNormalizer(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     @torch.no_grad()
-    def update(self, states: Tensor) -> None:
-        """Merges states (..., O) into the statistics, except those with a non-finite entry."""
+    def update(self, states: Tensor, group: Group = ALONE) -> None:
+        """Merges states (..., O) into the statistics, except those with a non-finite entry.
+
+        Args:
+            states: those of this process.
+            group: the processes whose states count.
+        """
         x = states.detach().reshape(-1, states.shape[-1]).double()
         finite = torch.isfinite(x).all(-1, keepdim=True)
-        added = finite.sum()
+        added = group.sum(finite.sum())
         weight = added.clamp(min=1)
-        mean = torch.where(finite, x, 0.0).sum(0) / weight
-        var = torch.where(finite, (x - mean).square(), 0.0).sum(0) / weight
+        mean = group.sum(torch.where(finite, x, 0.0).sum(0)) / weight
+        var = group.sum(torch.where(finite, (x - mean).square(), 0.0).sum(0)) / weight
         total = (self.count + added).clamp(min=1)
         delta = mean - self.mean
         # Merges the moments of two sets; if the new set is empty, all its terms vanish.

@@ -10,12 +10,15 @@ import torch
 
 from dva import learning
 from dva.compute.device import resolve_device
+from dva.compute.distributed import ALONE, Group
 from dva.compute.errors import UsageError, usage_errors
 from dva.compute.random_streams import stream_seed
 from dva.compute.threads import use_threads
 from dva.envs import VectorEnv, make
 from dva.learning import Algorithm, TrainingContext
 from dva.runs.config import TrainConfig
+from dva.runs.expert import Expert, load_expert
+from dva.runs.run import Run
 
 __all__ = [
     "Built",
@@ -24,6 +27,7 @@ __all__ = [
     "build_algorithm",
     "build_env",
     "memory_errors",
+    "require_group",
     "threads_of",
     "training_context",
 ]
@@ -36,40 +40,76 @@ class Built:
     env: VectorEnv
     algorithm: Any
     """An `Algorithm`; its own class is known to studies only."""
-    threads: int | None
-    """CPU threads that both use; None on a GPU."""
+    context: TrainingContext
+    """What the algorithm was told."""
+    expert: Expert | None = None
+    """Whose policy the algorithm imitates, if it does."""
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads that both use; None on a GPU."""
+        return self.context.threads
 
 
 @contextmanager
-def build(config: TrainConfig) -> Iterator[Built]:
+def build(config: TrainConfig, group: Group = ALONE, student: Run | None = None) -> Iterator[Built]:
     """Builds what a configuration describes, inside which it is to be used; closes the environment.
+
+    Args:
+        config: what to build.
+        group: the processes that train together; each builds its share of the environments.
+        student: the run that is to continue, if there is one: see `load_expert`.
 
     Raises:
         UsageError: a value is not allowed.
     """
-    with threads_of(config) as threads:
-        env = build_env(config, threads=threads, training=True)
+    require_group(config, group)
+    with threads_of(config, group=group) as threads:
+        expert = load_expert(config, threads, student)
+        env = build_env(config, threads=threads, training=True, group=group)
         try:
-            context = training_context(config, threads)
-            yield Built(env, build_algorithm(config, env, context), threads)
+            context = training_context(config, threads, expert, group)
+            yield Built(env, build_algorithm(config, env, context), context, expert)
         finally:
             env.close()
 
 
+def require_group(config: TrainConfig, group: Group) -> None:
+    """Makes sure that the processes of a group can train a configuration together.
+
+    Raises:
+        UsageError: the algorithm cannot, or environments or devices cannot be shared.
+    """
+    if group.size > 1 and not learning.get(config.algo).distributed:
+        able = [name for name in learning.names() if learning.get(name).distributed]
+        raise UsageError(
+            f"Algorithm {config.algo} trains in one process, and these are {group.size}. Start it "
+            f"without torchrun, or take one that trains in several: {', '.join(able)}."
+        )
+    with usage_errors():
+        group.share("num_envs", config.env.num_envs)
+        group.share("guide_envs", blind_envs(config))
+        group.device(config.run.device)
+
+
 @contextmanager
-def threads_of(config: TrainConfig, device: str | None = None) -> Iterator[int | None]:
+def threads_of(
+    config: TrainConfig, device: str | None = None, group: Group = ALONE
+) -> Iterator[int | None]:
     """Shares a CPU's threads as the configuration's algorithm wants it; see `use_threads`.
 
     Args:
         device: "auto", "cpu" or "cuda"; None: what `config` asks for.
+        group: processes that share the machine.
 
     Yields:
         Number of threads; None on a GPU.
     """
     with usage_errors():
-        found = resolve_device(config.run.device if device is None else device)
+        found = resolve_device(group.device(config.run.device if device is None else device))
     inside = learning.get(config.algo).threads_inside or _image_gradient(config)
-    with use_threads(found, config.run.threads, inside_operations=inside) as threads:
+    wanted = group.threads(config.run.threads)
+    with use_threads(found, wanted, inside_operations=inside) as threads:
         yield threads
 
 
@@ -80,6 +120,7 @@ def build_env(
     seed: int | None = None,
     threads: int | None = None,
     training: bool = False,
+    group: Group = ALONE,
 ) -> VectorEnv:
     """Builds the environments of a configuration, for training and for evaluation alike.
 
@@ -92,6 +133,7 @@ def build_env(
         threads: CPU threads; None: what `config` asks for.
         training: whether the algorithm's own wishes count: final observations, and environments
             without sensors, which are added.
+        group: processes that share the environments; each builds as many.
 
     Raises:
         UsageError: a value is not allowed, or this machine has no such device.
@@ -100,8 +142,8 @@ def build_env(
     with usage_errors():
         return make(
             env.task,
-            num_envs=env.num_envs if num_envs is None else num_envs,
-            device=run.device if device is None else device,
+            num_envs=group.share("num_envs", env.num_envs if num_envs is None else num_envs),
+            device=group.device(run.device if device is None else device),
             seed=stream_seed(run.seed, "starts") if seed is None else seed,
             observe=env.observe,
             image_size=env.image_size,
@@ -113,7 +155,8 @@ def build_env(
             state_storage=env.state_storage,
             threads=run.threads if threads is None else threads,
             capture=run.cuda_graphs,
-            blind_envs=blind_envs(config) if training else 0,
+            blind_envs=group.share("guide_envs", blind_envs(config)) if training else 0,
+            group=group,
         )
 
 
@@ -123,24 +166,37 @@ def blind_envs(config: TrainConfig) -> int:
     return 0 if wish is None else wish(config.algorithm)
 
 
-def training_context(config: TrainConfig, threads: int | None) -> TrainingContext:
+def training_context(
+    config: TrainConfig,
+    threads: int | None,
+    expert: Expert | None = None,
+    group: Group = ALONE,
+) -> TrainingContext:
     """Returns what a configuration tells its algorithm.
 
     Args:
         threads: CPU threads for work side by side; None leaves parallelism to torch.
+        expert: the one that `load_expert` found for it.
+        group: the processes that train together.
     """
-    run = config.run
-    return TrainingContext(run.env_steps, run.seed, threads, run.cuda_graphs)
+    run, policy = config.run, None if expert is None else expert.policy
+    return TrainingContext(run.env_steps, run.seed, threads, run.cuda_graphs, policy, group)
 
 
 def build_algorithm(config: TrainConfig, env: VectorEnv, context: TrainingContext) -> Algorithm:
-    """Builds the algorithm of a configuration for its environments.
+    """Builds the algorithm of a configuration for its environments, the same in all processes.
 
     Raises:
         UsageError: the two do not fit.
     """
     with usage_errors():
-        return learning.get(config.algo).make(env, config.algorithm, context)
+        algorithm = learning.get(config.algo).make(env, config.algorithm, context)
+    if context.group.size > 1:  # machines may draw networks with other rounding
+        state = algorithm.state_dict()
+        for value in state.values():
+            context.group.copy_from_first([value])
+        algorithm.load_state_dict(state)
+    return algorithm
 
 
 @contextmanager

@@ -29,6 +29,7 @@ __all__ = [
     "config_from_dict",
     "config_to_dict",
     "default_config",
+    "title",
 ]
 
 AlgorithmConfig = TypeVar("AlgorithmConfig")
@@ -138,8 +139,12 @@ class TrainConfig(Generic[AlgorithmConfig]):
     @property
     def title(self) -> str:
         """Task, algorithm and seed, for titles and folders, joined by hyphens."""
-        task, algo = (name.rpartition(":")[2] for name in (self.env.task, self.algo))
-        return f"{task}-{algo}-s{self.run.seed}"
+        return title(self.env.task, self.algo, self.run.seed)
+
+
+def title(task: str, algo: str, seed: int) -> str:
+    """Joins the names of a task and an algorithm, without their modules, and a seed by hyphens."""
+    return f"{task.rpartition(':')[2]}-{algo.rpartition(':')[2]}-s{seed}"
 
 
 def _flag(name: str) -> str:

@@ -110,5 +110,5 @@ def _remedy(metrics: Mapping[str, Any]) -> str:
     """Says what a blind policy may be helped by."""
     if "replay_steps" in metrics:  # an off-policy method, whose networks have one rate
         return "Try a lower --learning-rate."
-    rate = "imitation" if "imitation_error" in metrics else "actor"
-    return f"Try --center-features, or a lower learning rate: --{rate}-learning-rate."
+    which = ": --imitation-learning-rate" if "imitation_error" in metrics else " of the policy"
+    return f"Try --center-features, or a lower learning rate{which}."

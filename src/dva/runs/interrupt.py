@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TypeVar
 
+from dva.compute.distributed import Group
+
 __all__ = ["Interrupt"]
 
 T = TypeVar("T")
@@ -47,6 +49,12 @@ class Interrupt:
         if self._due:
             self._due = False
             raise KeyboardInterrupt
+
+    def agree(self, group: Group) -> None:
+        """Lets a signal that came to any process of a group count in all of them."""
+        found = group.max(self.signal or 0)
+        if self.signal is None and found:
+            self.signal = found
 
     def guarded(self, report: Callable[[T], object]) -> Callable[[T], None]:
         """Wraps a report so that an output which has gone away counts as SIGHUP.

@@ -9,10 +9,11 @@ from typing import Any
 import safetensors
 import torch
 
+from dva.compute.distributed import Group
 from dva.compute.errors import UsageError, explain_file_errors, one_line
 from dva.learning import Algorithm, AlgorithmEntry
 from dva.learning.state import add_prefix, strip_prefix
-from dva.runs.checkpoint import Checkpoint, live_infos
+from dva.runs.checkpoint import Checkpoint, live_infos, load_checkpoint, read_pointer
 from dva.runs.layout import FIX, check_layout, layout_fault, refuse_nan
 from dva.runs.policy import POLICY
 from dva.runs.run import Run
@@ -21,8 +22,9 @@ __all__ = [
     "collect_tensors",
     "load_large_state",
     "load_tensors",
+    "require_agreement",
     "require_savable",
-    "restore_random_state",
+    "restore_learner",
     "save_large_state",
 ]
 
@@ -131,6 +133,54 @@ def load_tensors(
     with _one_line_errors(path, algo):
         algorithm.load_state_dict(own)
     check_layout(path, own, algorithm.state_dict(), finite=False)
+
+
+def restore_learner(
+    run: Run, algorithm: Algorithm, algo: str, device: torch.device
+) -> Checkpoint | None:
+    """Puts a new algorithm back to the run's latest checkpoint, and returns it; None without one.
+
+    Args:
+        run: has the checkpoint.
+        algorithm: a new one of the same configuration.
+        algo: its name, for messages.
+        device: where it trains.
+
+    Raises:
+        UsageError: the checkpoint cannot be read, or does not fit.
+    """
+    if read_pointer(run.checkpoints, "latest") is None:
+        return None
+    checkpoint = load_checkpoint(run.checkpoints, "latest")
+    load_tensors(checkpoint, algorithm, algo, device)
+    load_large_state(algorithm, run, checkpoint)
+    restore_random_state(checkpoint, device)
+    return checkpoint
+
+
+def require_agreement(tensors: Mapping[str, torch.Tensor], group: Group) -> None:
+    """Makes sure that the processes of a group hold the same state, by sums of its bytes.
+
+    Args:
+        tensors: what `collect_tensors` returned, in every process.
+
+    Raises:
+        RuntimeError: they do not; it names the tensors that differ.
+    """
+    if group.size == 1:
+        return
+    sums = [
+        value.contiguous().flatten().view(torch.uint8).sum(dtype=torch.int64).cpu()
+        for value in tensors.values()
+    ]
+    every = group.gather(torch.stack(sums)[None])  # (K, tensors)
+    differs = (every != every[0]).any(0).tolist()
+    names = [name for name, one in zip(tensors, differs, strict=True) if one]
+    if names:
+        raise RuntimeError(
+            f"The processes of this run no longer hold the same {', '.join(names)}. Did they start "
+            "with the same files and command? An algorithm must decide alike in all of them."
+        )
 
 
 def restore_random_state(checkpoint: Checkpoint, device: torch.device) -> None:

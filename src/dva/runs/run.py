@@ -2,7 +2,6 @@
 
 import difflib
 import errno
-import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +14,12 @@ from dva.compute.errors import FileError, UsageError, explain_file_errors, one_l
 from dva.compute.files import is_temporary, write_atomically
 from dva.runs.config import FORMAT, TrainConfig, config_from_dict, config_to_dict
 from dva.runs.fields import read_dataclass, to_plain
+from dva.runs.files import read_json_object
+from dva.runs.locks import hold_lock
 from dva.runs.metrics import read_metrics
 from dva.runs.pace import PacedPlan
 
-__all__ = ["Run"]
+__all__ = ["CONFIG", "LOCK", "Run"]
 
 CONFIG = "config.yaml"
 LOCK = ".lock"
@@ -160,15 +161,8 @@ class Run:
         Raises:
             UsageError: another process is training in it.
         """
-        with explain_file_errors(self.path / LOCK):
-            file = (self.path / LOCK).open("w")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(
-                    f"Another process is training in {self.path}. Wait for it, or stop it."
-                ) from None
+        refusal = f"Another process is training in {self.path}. Wait for it, or stop it."
+        with hold_lock(self.path / LOCK, refusal):
             yield
 
     @property
@@ -211,9 +205,28 @@ class Run:
         """The folder of the states that the NaN guard saved."""
         return self.path / "nan"
 
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """What each session was made with; see `describe_machine`."""
+        return self._sessions
+
     def metrics(self) -> list[dict[str, Any]]:
         """Reads every row of the metrics."""
         return read_metrics(self.metrics_path)
+
+    def evaluation(self) -> dict[str, Any] | None:
+        """Reads the evaluation made at the end of training; None before the first one.
+
+        Raises:
+            UsageError: it is damaged.
+        """
+        path = self.evaluation_path
+        return read_json_object(path) if path.is_file() else None
+
+    def lacks_evaluation(self, env_steps: int) -> bool:
+        """Tells whether an evaluation is due after so many environment steps, and was not made."""
+        found = self.evaluation() or {}
+        return self.config.run.evaluation_episodes > 0 and found.get("env_steps") != env_steps
 
 
 def _read_stored(stored: Any) -> tuple[TrainConfig, list[dict[str, Any]], PacedPlan | None]:

@@ -1,4 +1,4 @@
-"""One process' share of a run: iterations with metrics, checkpoints, videos, and a clean stop."""
+"""One session of a run: iterations with metrics, checkpoints, videos, and a clean stop."""
 
 import dataclasses
 import json
@@ -14,19 +14,19 @@ from dva.compute.files import write_atomically
 from dva.envs import VectorEnv
 from dva.learning import Algorithm, TrainingContext
 from dva.runs.build import build_env
-from dva.runs.checkpoint import load_checkpoint, read_pointer, save_checkpoint
+from dva.runs.checkpoint import save_checkpoint
 from dva.runs.curve import draw_curve
 from dva.runs.evaluation import EVALUATION_SEED, evaluate, film
 from dva.runs.extras import dispensable
+from dva.runs.follower import Order, give_order
 from dva.runs.health import LearningWatch
 from dva.runs.interrupt import Interrupt
 from dva.runs.intervals import CheckpointClock, VideoClock
 from dva.runs.learner import (
     LARGE_STATE,
     collect_tensors,
-    load_large_state,
-    load_tensors,
-    restore_random_state,
+    require_agreement,
+    restore_learner,
     save_large_state,
 )
 from dva.runs.machine import describe_machine
@@ -51,7 +51,8 @@ class Session:
         run: where everything is written.
         env: the training environments.
         algorithm: trains in them.
-        context: what the algorithm was told, with the CPU threads of both.
+        context: what the algorithm was told, with the CPU threads of both, and the processes that
+            train together, of which this is the first.
         started: `time.perf_counter()` when the session began, set-up included.
         say: takes a line worth keeping on the screen.
         show: takes a row of the metrics, the environment steps after which training stops, and the
@@ -69,7 +70,7 @@ class Session:
         show: Callable[[dict[str, Any], int, float | None], None],
     ) -> None:
         self.run, self.env, self.algorithm, self.context = run, env, algorithm, context
-        self.threads = context.threads
+        self.threads, self.group = context.threads, context.group
         self.config = run.config
         self.started = started
         self.interrupt = Interrupt()
@@ -103,14 +104,11 @@ class Session:
         Raises:
             UsageError: the checkpoint cannot be read, or nothing is left to do.
         """
-        if read_pointer(self.run.checkpoints, "latest") is None:
+        checkpoint = restore_learner(self.run, self.algorithm, self.config.algo, self.device)
+        if checkpoint is None:
             truncate_metrics(self.run.metrics_path, 0)
             self.say("No checkpoint was saved yet: starting anew")
             return
-        checkpoint = load_checkpoint(self.run.checkpoints, "latest")
-        load_tensors(checkpoint, self.algorithm, self.config.algo, self.device)
-        load_large_state(self.algorithm, self.run, checkpoint)
-        restore_random_state(checkpoint, self.device)
         self.iteration = checkpoint.info["iteration"]
         self.earlier_seconds = checkpoint.info["wall_time"]
         self.best_return = checkpoint.info["best_return"]
@@ -121,10 +119,13 @@ class Session:
 
     def train(self) -> str:
         """Trains; returns why it stopped. A checkpoint of the last iteration is left behind."""
+        if self._lacks_evaluation():
+            return self._reason_at_last_step()
         self.run.write_config(
             {
                 "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "first_iteration": self.iteration + 1,
+                "processes": self.group.size,
                 **describe_machine(self.device),
             }
         )
@@ -148,7 +149,7 @@ class Session:
         """Makes sure that steps are left; the advice never shrinks the run's plan."""
         run, done = self.config.run, self.algorithm.env_steps
         planned, stop = run.env_steps, run.stop_at
-        if done < run.last_step:
+        if done < run.last_step or self._lacks_evaluation():
             return
         if done < planned:
             raise UsageError(
@@ -162,6 +163,15 @@ class Session:
             f"--env-steps {more}{also}."
         )
 
+    def _lacks_evaluation(self) -> bool:
+        """Tells whether training is done, and was ended before its evaluation."""
+        done = self.algorithm.env_steps
+        return done >= self.config.run.last_step and self.run.lacks_evaluation(done)
+
+    def _reason_at_last_step(self) -> str:
+        run = self.config.run
+        return "finished" if run.last_step == run.env_steps else "stop_at"
+
     def _iterate(self, writer: MetricsWriter) -> str:
         algorithm = self.algorithm
         row: dict[str, Any] = {}
@@ -170,7 +180,9 @@ class Session:
         while algorithm.env_steps < self.config.run.last_step:
             before, began = algorithm.env_steps, time.perf_counter()
             self.context.env_steps = self._planned()
+            give_order(self.group, Order.ITERATE, self.context.env_steps)
             metrics = algorithm.iterate()
+            self.interrupt.agree(self.group)
             seconds = time.perf_counter() - began
             require_iteration(self.config.algo, metrics, algorithm.env_steps, before)
             self.iteration += 1
@@ -207,8 +219,7 @@ class Session:
                     self._film()
         writer.flush()
         self._save(row)
-        planned = self.config.run.env_steps
-        return reason or ("finished" if self.config.run.last_step == planned else "stop_at")
+        return reason or self._reason_at_last_step()
 
     def _planned(self) -> int:
         """Returns the environment steps that schedules go by in the next iteration.
@@ -278,10 +289,11 @@ class Session:
         }
         pointers = ("latest", "best") if better else ("latest",)
         with self.interrupt.deferred():
+            give_order(self.group, Order.SAVE)
             info[LARGE_STATE] = save_large_state(self.algorithm, self.run)
-            save_checkpoint(
-                self.run.checkpoints, collect_tensors(self.algorithm, self.device), info, pointers
-            )
+            tensors = collect_tensors(self.algorithm, self.device)
+            require_agreement(tensors, self.group)
+            save_checkpoint(self.run.checkpoints, tensors, info, pointers)
         self.checkpoints.restart()
 
     def _film(self) -> None:
@@ -324,7 +336,7 @@ class Session:
                 "joint_q": state.joint_q[mask],
                 "joint_qd": state.joint_qd[mask],
                 "action": action[mask],
-                "environment": torch.nonzero(mask).flatten().cpu(),
+                "environment": torch.nonzero(mask).flatten().cpu() * self.group.size,
             }
 
     def _dump_nonfinite(self) -> None:

@@ -2,28 +2,26 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from dva import learning
+from dva.compute.distributed import ALONE, Group
 from dva.compute.errors import UsageError
 from dva.compute.random_streams import stream_seed
-from dva.runs.build import (
-    build_algorithm,
-    build_env,
-    memory_errors,
-    threads_of,
-    training_context,
-)
+from dva.runs.build import Built, build, memory_errors
 from dva.runs.config import TrainConfig
+from dva.runs.expert import keep_expert
+from dva.runs.follower import Order, give_order, obey
 from dva.runs.learner import require_savable
 from dva.runs.resume import continued_config, require_continuable
 from dva.runs.run import Run
 from dva.runs.session import Session
 
-__all__ = ["Outcome", "Report", "Update", "train"]
+__all__ = ["Outcome", "Report", "Update", "follow", "train"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +72,7 @@ def train(
     config: TrainConfig | None = None,
     report: Report = lambda update: None,
     resume: Run | None = None,
+    group: Group = ALONE,
 ) -> Outcome:
     """Trains until the planned environment steps, the time or a signal ends it.
 
@@ -87,6 +86,7 @@ def train(
             unless `env_steps` differ.
         report: called with an `Update` after every iteration and with messages.
         resume: a run to continue from its latest checkpoint.
+        group: processes that train together, of which this is the first; the others call `follow`.
 
     Raises:
         UsageError: a value is not allowed, the run's folder is taken, a value other than those
@@ -115,24 +115,51 @@ def train(
     def show(row: dict[str, Any], last_step: int, seconds_left: float | None) -> None:
         report(Update(None, row, last_step, seconds_left))
 
-    torch.manual_seed(stream_seed(config.run.seed, "torch"))
-    with memory_errors(config), threads_of(config) as threads:
-        # Built before the folder is made: what cannot be built leaves no empty run behind.
-        say("Building the environment (the first time compiles kernels)")
-        env = build_env(config, threads=threads, training=True)
-        try:
-            context = training_context(config, threads)
-            algorithm = build_algorithm(config, env, context)
-            require_savable(algorithm, learning.get(config.algo), env.device)
-            run = Run.create(config) if resume is None else resume
-            with run.locked():
-                run.config, run.paced = config, paced
-                session = Session(run, env, algorithm, context, started, say, show)
-                if resume is not None:
-                    session.restore(planned)
-                reason = session.train()
-                evaluation = session.conclude(reason)
-        finally:
-            env.close()
+    # Built before the folder is made: what cannot be built leaves no empty run behind.
+    say("Building the environment (the first time compiles kernels)")
+    with _built(config, group, resume) as built:
+        run = Run.create(config) if resume is None else resume
+        with run.locked():
+            run.config, run.paced = config, paced
+            if built.expert is not None:
+                keep_expert(run, built.expert)
+            session = Session(run, built.env, built.algorithm, built.context, started, say, show)
+            if resume is not None:
+                session.restore(planned)
+            reason = session.train()
+            give_order(group, Order.STOP)
+            group.leave()
+            evaluation = session.conclude(reason)
     signal, watch = session.interrupt.signal, session.watch
     return Outcome(run, reason, signal, evaluation, watch.last_warning, watch.learned_nothing)
+
+
+def follow(config: TrainConfig, group: Group, resume: Run | None = None) -> int | None:
+    """Trains with process 0 of a group, which calls `train`, until that stops.
+
+    Args:
+        config: as there.
+        group: the processes; this is one of the others.
+        resume: as there.
+
+    Returns:
+        The signal that ended the training, None without one.
+
+    Raises:
+        UsageError: as `train`.
+        ProcessLost: another process has ended.
+    """
+    config.validate()
+    with _built(config, group, resume) as built:
+        signal = obey(config, built, resume)
+        group.leave()
+    return signal
+
+
+@contextmanager
+def _built(config: TrainConfig, group: Group, resume: Run | None) -> Iterator[Built]:
+    """Builds what a run trains; makes sure that it can be saved."""
+    torch.manual_seed(stream_seed(config.run.seed, "torch"))
+    with memory_errors(config), build(config, group, resume) as built:
+        require_savable(built.algorithm, learning.get(config.algo), built.env.device)
+        yield built

@@ -7,7 +7,6 @@ Source: D.Va, algorithm 1, is the method without these parts, which are our own.
 """
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,8 +117,9 @@ def _smooth(values: Sequence[float], window: int) -> list[float]:
 
 def _evaluation(run: Run) -> float:
     """Reads the mean return of a run's evaluation; evaluates it where a signal forestalled that."""
-    if run.evaluation_path.exists():
-        return json.loads(run.evaluation_path.read_text())["mean"]
+    found = run.evaluation()
+    if found is not None:
+        return found["mean"]
     return evaluate_run(run, run.config.run.evaluation_episodes).mean
 
 

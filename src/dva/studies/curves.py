@@ -17,12 +17,14 @@ from dva.studies.report import Report, StudyConfig, new_figure
 __all__ = [
     "CurvesConfig",
     "StudyInterrupted",
+    "align",
     "average",
     "collect",
     "draw_curves",
     "end_mean",
     "end_of_curves",
     "open_runs",
+    "require_alike",
     "train_run",
     "train_runs",
 ]
@@ -178,13 +180,19 @@ def _require_same_plan(run: Run, config: TrainConfig) -> None:
         )
 
 
-def _require_alike(runs: Sequence[Run]) -> None:
-    """Makes sure that runs differ in their seeds alone, as far as training depends on it."""
+def require_alike(runs: Sequence[Run]) -> None:
+    """Makes sure that runs differ in their seeds alone, but for what they planned.
+
+    Args:
+        runs: of one task and one algorithm.
+
+    Raises:
+        UsageError: they differ in more, or two have one seed.
+    """
     first, *others = runs
     seeds = {first.config.run.seed: first}
     expected = config_to_dict(first.config)
     for run in others:
-        _require_same_plan(run, first.config)
         found = config_to_dict(run.config)
         for part in ("env", "algorithm"):
             for name, value in expected[part].items():
@@ -218,7 +226,9 @@ def collect(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
         groups.setdefault((run.config.env.task, run.config.algo), []).append(run)
     curves: dict[str, dict[str, Any]] = {}
     for (task, algo), members in sorted(groups.items()):
-        _require_alike(members)
+        require_alike(members)
+        for run in members[1:]:
+            _require_same_plan(run, members[0].config)
         curve: dict[str, Any] = {
             "seeds": [run.config.run.seed for run in members],
             "minutes": [round(run.metrics()[-1]["wall_time"] / 60, 2) for run in members],
@@ -241,6 +251,20 @@ def _average(runs: Sequence[Run], axis: str) -> dict[str, list[float]]:
     return average(series, digits=1)
 
 
+def align(
+    series: Sequence[tuple[Sequence[float], Sequence[float]]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Brings curves, each given by its positions and values, onto positions that all cover.
+
+    Returns:
+        Positions (POINTS,) and values (curves, POINTS), or both empty where one curve ends before
+        another begins.
+    """
+    first, last = max(s[0][0] for s in series), min(s[0][-1] for s in series)
+    positions = np.linspace(first, last, POINTS if first <= last else 0)
+    return positions, np.stack([np.interp(positions, *s) for s in series])
+
+
 def average(
     series: Sequence[tuple[Sequence[float], Sequence[float]]], digits: int
 ) -> dict[str, list[float]]:
@@ -254,9 +278,7 @@ def average(
         "positions", "mean", "lowest" and "highest" (POINTS,), or all empty where one curve ends
         before another begins.
     """
-    first, last = max(s[0][0] for s in series), min(s[0][-1] for s in series)
-    positions = np.linspace(first, last, POINTS if first <= last else 0)
-    values = np.stack([np.interp(positions, *s) for s in series])
+    positions, values = align(series)
     return {
         "positions": positions.round(2).tolist(),
         "mean": values.mean(0).round(digits).tolist(),

@@ -14,7 +14,16 @@ from dva.compute.errors import usage_errors
 from dva.compute.files import write_atomically
 from dva.runs.machine import describe_machine
 
-__all__ = ["Report", "StudyConfig", "add_row", "new_figure", "save", "silent"]
+__all__ = [
+    "Report",
+    "StudyConfig",
+    "add_row",
+    "free_path",
+    "new_figure",
+    "save",
+    "save_figure",
+    "silent",
+]
 
 Report = Callable[[str], None]
 """Takes a line about what was just measured."""
@@ -62,7 +71,7 @@ def new_figure(columns: int, rows: int = 1) -> tuple[Any, Any]:
 
 def save(config: StudyConfig, name: str, result: dict[str, Any], figure: Any) -> Path:
     """Writes result and figure; returns the path of the JSON file."""
-    base = _free(config.output or Path("studies") / name)
+    base = free_path(config.output or Path("studies") / name, ".json")
     base.parent.mkdir(parents=True, exist_ok=True)
     about = {"study": name, "date": time.strftime("%Y-%m-%d"), "config": _plain(config)}
     with usage_errors():
@@ -70,18 +79,28 @@ def save(config: StudyConfig, name: str, result: dict[str, Any], figure: Any) ->
     content = json.dumps({**about, **describe_machine(device), **result}, indent=1) + "\n"
     path = base.with_name(base.name + ".json")
     write_atomically(path, lambda temporary: temporary.write_text(content))
+    save_figure(base, figure)
+    return path
+
+
+def save_figure(base: Path, figure: Any) -> None:
+    """Writes a figure as PNG and SVG.
+
+    Args:
+        base: path of both files, without their ending.
+        figure: a figure of Matplotlib.
+    """
     for ending in ("png", "svg"):
         write_atomically(
             base.with_name(f"{base.name}.{ending}"),
             lambda temporary, ending=ending: figure.savefig(temporary, dpi=120, format=ending),
         )
-    return path
 
 
-def _free(base: Path) -> Path:
-    """Finds a name that no files have yet."""
+def free_path(base: Path, ending: str = "") -> Path:
+    """Finds a name that nothing has yet: `base`, or with a number, without the ending."""
     number, free = 1, base
-    while free.with_name(free.name + ".json").exists():
+    while free.with_name(free.name + ending).exists():
         number += 1
         free = base.with_name(f"{base.name}-{number}")
     return free

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from dva.compute.distributed import ALONE, Group
 from dva.compute.plugins import Registry
 from dva.envs import Environment
 from dva.learning.returns import horizon_loss
@@ -139,7 +140,7 @@ def drop_nonfinite(gradient: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(dropped[None, :, None], 0.0, gradient), dropped
 
 
-def cap_environments(gradient: Tensor, medians: float) -> Tensor:
+def cap_environments(gradient: Tensor, medians: float, group: Group = ALONE) -> Tensor:
     """Shortens the gradients of environments that are much longer than the others'.
 
     Contacts give them heavy tails: a few environments would decide the whole update.
@@ -147,10 +148,11 @@ def cap_environments(gradient: Tensor, medians: float) -> Tensor:
     Args:
         gradient: (h, N, A); environments that are all zero were left out and do not count.
         medians: the longest norm of an environment's gradient (h, A) that stays as it is, in
-            medians of the norms of all N.
+            medians of the norms of all.
+        group: the processes whose environments count, N in each.
     """
     norms = gradient.square().sum((0, 2)).sqrt()
-    longest = medians * _median(norms)
+    longest = medians * _median(group.gather(norms))
     return gradient * torch.where(norms > longest, longest / norms, 1.0)[None, :, None]
 
 

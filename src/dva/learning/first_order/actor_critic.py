@@ -39,6 +39,7 @@ class FirstOrderAlgorithm(RolloutLearner):
     ) -> None:
         super().__init__(env, config, context)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        # Without the group: `fit_critic` has the samples of all processes.
         self.critic_optimizer = ClippedAdam(
             self.critic.parameters(), config.adam_betas, config.max_grad_norm
         )
@@ -74,8 +75,12 @@ class FirstOrderAlgorithm(RolloutLearner):
         )
 
     def fit_critic(self, rollout: Rollout) -> dict[str, Tensor]:
-        """Fits the critic to TD(lambda) targets and moves its target; returns metrics."""
-        config = self.config
+        """Fits the critic to TD(lambda) targets and moves its target; returns metrics.
+
+        Of several processes each fits it to the samples of all. The updates are many and small:
+        exchanging their gradients would take as long as computing them.
+        """
+        config, group = self.config, self.group
         with torch.no_grad():
             next_values = self.target_value(rollout.next_states)
         targets = td_lambda_targets(
@@ -89,12 +94,14 @@ class FirstOrderAlgorithm(RolloutLearner):
         loss, norm, skipped = fit_critic(
             self.critic,
             self.critic_optimizer,
-            self.horizon_normalizers[STATE](rollout.states).flatten(0, 1),
-            targets.flatten(),
+            group.gather(self.horizon_normalizers[STATE](rollout.states), 1).flatten(0, 1),
+            group.gather(targets, 1).flatten(),
             config.critic_iterations,
             config.critic_minibatches,
             self.generators["shuffle"],
         )
+        # The same in all already, if their devices round alike.
+        group.copy_from_first(self.critic_optimizer.tensors())
         update_target(self.target_critic, self.critic, config.target_alpha)
         return {"critic_loss": loss, "critic_grad_norm": norm, "nonfinite_count": skipped}
 

@@ -39,6 +39,7 @@ from dva.learning.first_order.guide import IMITATION_BETAS, Guide
 from dva.learning.optimizer import ClippedAdam
 from dva.learning.registry import register
 from dva.learning.regression import (
+    IMITATION_PIECES,
     choose_micro_batch,
     decoupled_objective,
     set_policy_gradient,
@@ -50,10 +51,6 @@ from dva.policies.actor import Weights
 from dva.spec import STATE, Observation
 
 __all__ = ["DVA", "DvaConfig"]
-
-IMITATION_PIECES = {"cpu": 4, "cuda": 1}
-"""Pieces of an imitation's batch by kind of device, for a CPU's threads to share; more of them
-where the memory for one asks for it."""
 
 
 @dataclass
@@ -166,7 +163,8 @@ class DVA(FirstOrderAlgorithm):
             )
         with timer("regression"):
             norm, skipped = self.blocks("regression", self._improve_actor, rollout, gradient)
-        nonfinite, dead = dropped.sum() + skipped, torch.maximum(skipped, (norm == 0.0).float())
+        nonfinite = self.group.sum(dropped.sum()) + skipped
+        dead = torch.maximum(skipped, (norm == 0.0).float())
         imitation: dict[str, Tensor] = {}
         if self.guide is not None:
             with timer("imitation"):
@@ -177,13 +175,15 @@ class DVA(FirstOrderAlgorithm):
         with timer("critic"):
             critic = self.blocks("critic", self.fit_critic, rollout)
             self.blocks("statistics", self.update_statistics, rollout)
+        # Each process counts its own environments in 1 / (N h).
+        length = self.group.norm(gradient.norm()) / self.group.size
         return rollout, {
             **measures,
             **critic,
             **imitation,
             "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
             "actor_grad_norm": norm,
-            "action_gradient_norm": gradient.norm(),
+            "action_gradient_norm": length,
             "skipped_updates": dead,
             "nonfinite_count": critic["nonfinite_count"] + nonfinite,
         }
@@ -242,7 +242,8 @@ class DVA(FirstOrderAlgorithm):
         self._check_estimate("the loss", loss, rows[1:])
         gradient, dropped = drop_nonfinite(gradient[:, self.taught])
         if self.config.action_gradient_cap is not None:
-            gradient = cap_environments(gradient, self.config.action_gradient_cap)
+            cap = self.config.action_gradient_cap
+            gradient = cap_environments(gradient, cap, self.group)
         return gradient, loss, dropped
 
     def _check_estimate(self, what: str, value: object, shape: tuple[int, ...]) -> None:
@@ -288,13 +289,13 @@ class DVA(FirstOrderAlgorithm):
             )
         self.generators["replay"] = self.new_generator("replay")
         self.actor_optimizer = ClippedAdam(
-            self.actor.parameters(), IMITATION_BETAS, self.config.max_grad_norm
+            self.actor.parameters(), IMITATION_BETAS, self.config.max_grad_norm, self.group
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(self.context.seed, "guide"))
             return Guide(
                 self.env, self.config, self.actor, self.actor_optimizer,
-                self.config.replay_images, self.device,
+                self.config.replay_images, self.device, self.group,
             )  # fmt: skip
 
     def _sample_action(self, weights: Weights, observation: Observation) -> tuple[Tensor, Tensor]:
@@ -316,7 +317,7 @@ _GUIDED = ("ant", "humanoid", "anymal")
 _GUIDED_VALUES: dict[str, Values] = {
     "cpu": {
         "guide": True, "guide_envs": 56, "num_envs": 8, "horizon": 32, "iterations": 4_000,
-        "actor_learning_rate": 2e-3,
+        "actor_learning_rate": 2e-3, "imitation_steps": 12,
     },
     "fast": {"guide": True, "guide_envs": 192, "num_envs": 64},
 }  # fmt: skip
@@ -343,5 +344,6 @@ register(
         _preset,
         look_up=lambda config: find_action_gradient(config.action_gradient),
         blind_envs=lambda config: config.guide_envs if config.guide else 0,
+        distributed=True,
     )
 )

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from dva.compute.distributed import ALONE, Group
 from dva.envs import Environment
 from dva.learning.first_order.config import FirstOrderConfig
 from dva.learning.optimizer import ClippedAdam
@@ -48,6 +49,7 @@ class Guide:
         pupil_optimizer: its optimizer.
         replay_images: number of samples that the replay holds, rounded to whole rollouts.
         device: where it trains.
+        group: the processes that train together; each teaches from its own rollouts.
     """
 
     def __init__(
@@ -58,19 +60,21 @@ class Guide:
         pupil_optimizer: ClippedAdam,
         replay_images: int,
         device: torch.device,
+        group: Group = ALONE,
     ) -> None:
         spec = env.observation_spec.select((STATE,))
         self.actor = Actor(spec, env.action_spec.size, 1, config.actor_hidden, config.log_std_init)
         self.actor.to(device)
         self.optimizer = ClippedAdam(
-            self.actor.parameters(), config.adam_betas, config.max_grad_norm
+            self.actor.parameters(), config.adam_betas, config.max_grad_norm, group
         )
         self._pupil, self._pupil_optimizer = pupil, pupil_optimizer
-        self._blind = env.blind_envs
+        self._blind, self._group = env.blind_envs, group
         seeing = env.num_envs - env.blind_envs
+        samples = seeing * config.horizon * group.size
         self.replay = RolloutReplay(
             env.policy_spec, spec[STATE].channels, seeing, config.horizon,
-            max(1, replay_images // (seeing * config.horizon)), device,
+            max(1, replay_images // samples), device, group,
         )  # fmt: skip
 
     def learn(
@@ -120,7 +124,7 @@ class Guide:
 
         Args:
             steps: updates of the policy.
-            batch: samples in each.
+            batch: samples in each, over all processes.
             generator: draws them.
             normalizers: of the vectors and the state, by name.
             micro_batch, threads: as for `set_policy_gradient`.
@@ -130,8 +134,9 @@ class Guide:
             and the number of updates that were skipped.
         """
         errors, skips = [], []
+        own = -(-batch // self._group.size)
         for step in range(steps):
-            seen, states = self.replay.sample(batch, generator, newest=step % 2 == 0)
+            seen, states = self.replay.sample(own, generator, newest=step % 2 == 0)
             inputs = normalize({**seen, STATE: states}, normalizers)
             with torch.no_grad():
                 target = torch.tanh(self.actor(inputs)[0])

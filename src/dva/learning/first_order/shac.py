@@ -82,13 +82,14 @@ class SHAC(FirstOrderAlgorithm):
         with timer("critic"):
             critic = self.blocks("critic", self.fit_critic, rollout)
             self.blocks("statistics", self.update_statistics, rollout)
+        dropped = self.group.sum(dropped.sum())
         return rollout, {
             **measures,
             **critic,
             "actor_loss": torch.where(torch.isfinite(loss), loss, 0.0).sum(),
             "actor_grad_norm": norm,
             "skipped_updates": torch.maximum(skipped, (norm == 0.0).float()),
-            "nonfinite_count": critic["nonfinite_count"] + dropped.sum() + skipped,
+            "nonfinite_count": critic["nonfinite_count"] + dropped + skipped,
         }
 
     def _improve_actor(self, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -142,5 +143,6 @@ register(
         ActorPolicy,
         _preset,
         image_gradient=True,
+        distributed=True,
     )
 )

@@ -1,0 +1,1 @@
+"""Imitation: a policy learns what an expert would have done, which sees more than it does."""
