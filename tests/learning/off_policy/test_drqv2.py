@@ -98,6 +98,23 @@ def test_critic_and_actor_descend_on_their_losses() -> None:
     )
 
 
+def test_large_means_are_penalised() -> None:
+    plain, kept = started(), started(mean_penalty=0.5)
+    for algorithm in (plain, kept):
+        algorithm.noise.zero_()
+        algorithm.critic_optimizer.set_learning_rate(0.0)
+        algorithm._shift = lambda images: images  # type: ignore[method-assign]
+    batch = plain.draw()
+    mean = plain.policy.mean(plain.policy.see(batch.observation)).detach()
+    losses = [x.update(batch, 0)["actor_loss"] for x in (plain, kept)]
+    torch.testing.assert_close(losses[1] - losses[0], 0.5 * mean.square().sum(1).mean())
+
+
+def test_rewards_are_scaled_as_they_are_drawn() -> None:
+    one, other = started(), started(reward_scale=0.1)
+    torch.testing.assert_close(other.draw().reward, 0.1 * one.draw().reward)
+
+
 def test_the_actor_does_not_move_the_encoder() -> None:
     algorithm = started()
     algorithm.critic_optimizer.set_learning_rate(0.0)

@@ -70,6 +70,9 @@ class DrqV2Config(OffPolicyConfig):
     """Environment steps in which it falls, linearly."""
     noise_clip: float = 0.3
     """Largest noise of an action that is learned from; explored ones have all of it."""
+    mean_penalty: float = 0.0
+    """Weight of the squared means before tanh in the actor's loss: it keeps them where tanh has a
+    slope. In the units of scaled rewards."""
     shift: float = 4.0
     """Largest random shift of images of 84 pixels; others are shifted in proportion."""
 
@@ -77,7 +80,7 @@ class DrqV2Config(OffPolicyConfig):
         super().__post_init__()
         require("n_step", self.n_step, 1 <= self.n_step <= 1000, "between 1 and 1000")
         require("noise_steps", self.noise_steps, self.noise_steps >= 1, "1 or more")
-        for name in ("noise_first", "noise_final", "noise_clip", "shift"):
+        for name in ("noise_first", "noise_final", "noise_clip", "shift", "mean_penalty"):
             value = getattr(self, name)
             require(name, value, 0.0 <= value < math.inf, "0 or more")
         require_rates(self, "learning_rate")
@@ -153,7 +156,8 @@ class DrqV2(OffPolicyLearner):
         seen = seen.detach()
         mean = self.policy.mean(seen)
         own = self.critic(seen, self.noisy(torch.tanh(mean))).amin(0)
-        actor_loss = -own.mean()
+        penalty = self.config.mean_penalty * mean.square().sum(1)
+        actor_loss = (penalty - own).mean()
         skipped = torch.maximum(skipped, descend(actor_loss, self.actor_optimizer))
         update_target(self.target_critic, self.critic, 1.0 - self.config.target_rate)
         return {
@@ -204,8 +208,9 @@ _PAPER_TASKS: dict[str, Values] = {
 # noise that falls sooner.
 _CPU: Values = {
     "image_size": 48, "num_envs": 8, "updates": 8, "batch_size": 64, "hidden": (256, 256),
-    "trunk_size": 50, "learning_rate": 3e-4, "reward_scale": 0.1, "seed_steps": 2_000,
-    "noise_steps": 100_000, "replay_steps": 200_000, "replay_gigabytes": 2.0, "env_steps": 500_000,
+    "trunk_size": 50, "learning_rate": 3e-4, "reward_scale": 0.1, "mean_penalty": 0.01,
+    "seed_steps": 2_000, "noise_steps": 100_000, "replay_steps": 200_000, "replay_gigabytes": 2.0,
+    "env_steps": 500_000,
 }  # fmt: skip
 _CPU_TASKS: dict[str, Values] = {
     "cartpole": {
@@ -217,6 +222,7 @@ _CPU_TASKS: dict[str, Values] = {
 # What a GPU changes: it takes many environments and large updates as easily as few and small ones.
 _FAST: Values = {
     "num_envs": 128, "updates": 16, "batch_size": 512, "learning_rate": 3e-4, "reward_scale": 0.1,
+    "mean_penalty": 0.01,
 }  # fmt: skip
 
 
