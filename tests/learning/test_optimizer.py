@@ -105,7 +105,7 @@ def test_a_gradient_may_have_another_memory_layout_than_its_parameter() -> None:
 @pytest.mark.parametrize("eps", [1e-8, 0.5])
 def test_eps_is_added_to_the_root_of_the_second_moment(eps: float) -> None:
     parameter = parameter_with([0.25])
-    optimizer = ClippedAdam([parameter], (0.9, 0.999), 1.0, eps)
+    optimizer = ClippedAdam([parameter], (0.9, 0.999), 1.0, eps=eps)
     optimizer.set_learning_rate(0.1)
     optimizer.step()
     # Of the first step both moments, freed of their bias, are those of the gradient.
