@@ -230,7 +230,7 @@ def test_the_expert_is_trained_first_and_its_steps_are_counted() -> None:
     env = PointMass(6)
     algorithm = small_dagger(env)
     trainer = algorithm.trainer
-    assert isinstance(trainer, dva.learning.SHAC)
+    assert trainer is not None and isinstance(trainer, dva.learning.SHAC)
     assert isinstance(algorithm.expert, ActorPolicy)
     assert list(algorithm.expert.observation_spec) == [STATE]
     start, student = env.state_dict(), algorithm.actor.mean.weight.clone()
