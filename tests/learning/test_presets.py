@@ -180,3 +180,45 @@ def test_an_unknown_preset_is_refused(algo: str) -> None:
 def test_the_initial_deviation_is_finite(value: float) -> None:
     with pytest.raises(ValueError, match=f"log_std_init is {value}; it must be a finite number"):
         DvaConfig(log_std_init=value)
+
+
+@pytest.mark.parametrize("task", PAPER)
+def test_all_have_the_networks_of_dva(task: str) -> None:
+    sizes = PAPER[task][:3]
+    for name in ("cpu", "fast"):
+        c = preset("ppo", task, name).algorithm
+        assert (c.trunk_size, c.actor_hidden, c.critic_hidden) == sizes
+        c = preset("dagger", task, name).algorithm
+        assert (c.trunk_size, c.actor_hidden, c.expert_training.critic_hidden) == sizes
+
+
+def test_ppo_centres_features_of_images_and_has_no_preset_of_the_paper() -> None:
+    assert learning.get("ppo").presets == ("fast", "cpu")
+    for name in ("cpu", "fast"):
+        images, state = (preset("ppo", "hopper", name, x) for x in (("pixels",), ("state",)))
+        assert images.algorithm.center_features and not state.algorithm.center_features
+        assert images.algorithm.learning_rate < state.algorithm.learning_rate
+    assert env_of(preset("ppo", "hopper", "cpu"), "hopper").image_size == 48
+
+
+@pytest.mark.parametrize("task", PAPER)
+def test_dagger_plans_the_steps_of_its_expert_too(task: str) -> None:
+    for name in ("paper", "cpu", "fast"):
+        found, shac = preset("dagger", task, name), preset("shac", task, name)
+        config, num_envs = found.algorithm, env_of(found, task).num_envs
+        iterations = iterations_of(shac, task)
+        assert config.expert_steps == iterations * num_envs * shac.algorithm.horizon
+        assert config.expert_training.horizon == shac.algorithm.horizon
+        student = found.env_steps - config.expert_steps
+        assert student >= 2 * config.learning_starts
+        assert config.center_features == (name != "paper" and task != "cartpole")
+
+
+def test_dagger_of_the_paper_has_its_table() -> None:
+    found = preset("dagger", "ant")
+    c, env = found.algorithm, env_of(found, "ant")
+    assert (c.horizon, env.num_envs, c.learning_rate, c.adam_betas) == (32, 64, 2e-3, (0.7, 0.95))
+    assert (c.batch, c.stop_loss, c.replay_samples) == (128, 0.1, 100_000)
+    assert (c.learning_starts, c.max_updates, env.image_size) == (32_000, 2_000, 84)
+    assert c.expert_training == preset("shac", "ant").algorithm
+    assert preset("dagger", "cartpole", "cpu").algorithm.expert_training.actor_learning_rate == 2e-3
