@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from point_mass import PointMass
-from small import VALUES, parameter_gradient, without_times
+from small import CRITIC, VALUES, parameter_gradient, without_times
 from torch import Tensor, distributed
 
 import dva
 from dva.compute.distributed import Group, Processes
-from dva.learning import DVA, SHAC, DvaConfig, ShacConfig, TrainingContext
-from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
+from dva.learning import DVA, PPO, SHAC, DvaConfig, PpoConfig, ShacConfig, TrainingContext
+from dva.learning.rollout_learner import RolloutLearner
 from dva.policies import RunningNormalizer
 from dva.sim import State
 
@@ -55,19 +55,25 @@ class SharedPointMass(PointMass):
 
 
 def make_dva(group: Group, observe: str = "pixels", **changes: Any) -> DVA:
-    config = DvaConfig(**{**SMALL, **changes})
+    config = DvaConfig(**{**SMALL, **CRITIC, **changes})
     context = TrainingContext(20 * ENVS * config.horizon, group=group)
     env = SharedPointMass(group, observe, config.guide_envs if config.guide else 0)
     return DVA(env, config, context)
 
 
 def make_shac(group: Group) -> SHAC:
-    config = ShacConfig(**SMALL)
+    config = ShacConfig(**SMALL, **CRITIC)
     context = TrainingContext(20 * ENVS * config.horizon, group=group)
     return SHAC(SharedPointMass(group, "state"), config, context)
 
 
-def iteration(algorithm: FirstOrderAlgorithm) -> dict[str, Any]:
+def make_ppo(group: Group, **changes: Any) -> PPO:
+    config = PpoConfig(**SMALL, critic_hidden=(16,), **changes)
+    context = TrainingContext(20 * ENVS * config.horizon, group=group)
+    return PPO(SharedPointMass(group), config, context)
+
+
+def iteration(algorithm: RolloutLearner) -> dict[str, Any]:
     """Runs an iteration; returns what it leaves, but for the networks.
 
     Adam's first steps divide a gradient by its own size, and with it what was rounded. Its moments
@@ -93,6 +99,22 @@ def dva_of_states(group: Group, folder: Path) -> Any:
 
 def shac_of_states(group: Group, folder: Path) -> Any:
     return iteration(make_shac(group))
+
+
+def ppo_of_pixels(group: Group, folder: Path) -> Any:
+    """The minibatch is of all samples: smaller ones are of others in each process."""
+    return iteration(make_ppo(group, epochs=1, minibatches=1, value_clip=0.1))
+
+
+def ppo_in_parts(group: Group, folder: Path) -> Any:
+    """Runs three iterations, the last of them by an algorithm that was loaded."""
+    algorithm = make_ppo(group, epochs=2, minibatches=3)
+    for _ in range(2):
+        algorithm.iterate()
+    continued = make_ppo(group, epochs=2, minibatches=3)
+    continued.load_state_dict(algorithm.state_dict())
+    rows = [without_times(x.iterate()) for x in (algorithm, continued)]
+    return rows, algorithm.state_dict()
 
 
 def action_gradient(group: Group, folder: Path) -> Any:
@@ -216,7 +238,8 @@ CASES: dict[str, Callable[[Group, Path], Any]] = {
     case.__name__: case
     for case in (
         dva_of_pixels, dva_of_states, shac_of_states, action_gradient, broken_environment,
-        nonfinite_update, normalizer, saved, continued, guided, replayed, restarts,
+        nonfinite_update, normalizer, saved, continued, guided, replayed, restarts, ppo_of_pixels,
+        ppo_in_parts,
     )
 }  # fmt: skip
 

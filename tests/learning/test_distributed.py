@@ -17,7 +17,7 @@ from dva.compute.distributed import ALONE
 Cases = dict[str, Any]
 EXACT = [
     "dva_of_pixels", "dva_of_states", "shac_of_states", "action_gradient", "broken_environment",
-    "nonfinite_update", "normalizer", "restarts",
+    "nonfinite_update", "normalizer", "restarts", "ppo_of_pixels",
 ]  # fmt: skip
 """Cases in which nothing but rounding may differ."""
 
@@ -82,6 +82,12 @@ def test_what_the_cases_are_about_happens(one: Cases, two: list[Cases]) -> None:
         capped = found["action_gradient"][0].square().sum((0, 2)).sqrt()
         assert (capped > 0.999 * capped.max()).sum() > 1  # the longest were cut to one length
     assert one["dva_of_pixels"]["gradient"].norm() > 0.01
+
+
+def test_ppo_goes_on_where_it_was_saved_and_takes_its_steps_alike(two: list[Cases]) -> None:
+    (straight, continued), _ = two[0]["ppo_in_parts"]
+    assert straight == continued
+    assert straight["updates"] == 6 and straight["kl"] > 0.0
 
 
 def test_two_processes_continue_what_one_saved(one: Cases, two: list[Cases]) -> None:

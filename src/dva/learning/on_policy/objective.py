@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dva.compute.distributed import ALONE, Group
 from dva.learning.regression import Objective
 
 __all__ = [
@@ -49,13 +50,12 @@ class Samples:
         return Samples(**shared, **{name: value[chosen] for name, value in parts.items()})
 
 
-def normalize_advantages(samples: Samples) -> Samples:
-    """Shifts and scales the advantages to mean 0 and standard deviation 1."""
-    advantages = samples.advantages
-    centered = advantages - advantages.mean()
-    return dataclasses.replace(
-        samples, advantages=centered / (advantages.std(correction=0) + 1e-8)
-    )
+def normalize_advantages(samples: Samples, group: Group = ALONE) -> Samples:
+    """Shifts and scales the advantages to mean 0 and standard deviation 1, those of all processes
+    of a group together, as many in each."""
+    every = group.gather(samples.advantages)
+    centered = samples.advantages - every.mean()
+    return dataclasses.replace(samples, advantages=centered / (every.std(correction=0) + 1e-8))
 
 
 def log_ratio(mean: Tensor, log_std: Tensor, old: Samples) -> Tensor:

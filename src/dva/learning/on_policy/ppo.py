@@ -131,12 +131,13 @@ class PPO(RolloutLearner):
 
     def __init__(self, env: Environment, config: PpoConfig, context: TrainingContext) -> None:
         super().__init__(env, config, context)
+        # Without the group: `fit_critic` has the samples of all processes.
         self.critic_optimizer = ClippedAdam(
             self.critic.parameters(), config.adam_betas, config.max_grad_norm
         )
         self.rate = AdaptiveRate(config.learning_rate).to(self.device)
         """The policy's learning rate."""
-        self.reward_scale = RewardScale(env.num_envs, config.discount).to(self.device)
+        self.reward_scale = RewardScale(env.num_envs, config.discount, self.group).to(self.device)
         self.generators["shuffle"] = self.new_generator("minibatches")
         samples = -(-env.num_envs * config.horizon // config.minibatches)
         self.micro_batch = choose_micro_batch(
@@ -200,8 +201,11 @@ class PPO(RolloutLearner):
         )
 
     def improve_policy(self, rollout: Rollout, samples: Samples) -> dict[str, Tensor]:
-        """Block 3: passes over the samples in minibatches; returns metrics."""
-        config, count = self.config, len(samples.advantages)
+        """Block 3: passes over the samples in minibatches; returns metrics.
+
+        Each of several processes has its part of every minibatch, of its own samples.
+        """
+        config, count, group = self.config, len(samples.advantages), self.group
         vectors = {
             name: value.flatten(0, 1)
             for name, value in normalize(rollout.vectors, self.horizon_normalizers).items()
@@ -211,11 +215,12 @@ class PPO(RolloutLearner):
         for _ in range(config.epochs):
             generator = self.generators["shuffle"]
             # A permutation, by operations that a CUDA graph can hold.
-            order = torch.rand(count, generator=generator, device=self.device).argsort()
+            drawn = torch.rand(count * group.size, generator=generator, device=self.device)
+            order = drawn[group.rows].argsort()
             for batch in order.tensor_split(min(config.minibatches, count)):
                 found = self.policy_gradient(rollout, vectors, samples, batch)
                 rows.append(torch.stack([*found, *self.actor_optimizer.step()]))
-        table = torch.stack(rows)
+        table = group.mean(torch.stack(rows))
         loss, kl, clipped, norm, _ = table[-(len(rows) // config.epochs) :].mean(0)
         unmoved = torch.maximum(table[:, 4], (table[:, 3] == 0.0).float())
         rate = self.rate.value.clone()
@@ -258,7 +263,7 @@ class PPO(RolloutLearner):
             return {**seen, **{name: value[piece] for name, value in vectors.items()}}
 
         sums: dict[int, Tensor] = {}
-        minibatch = normalize_advantages(samples[numbers])
+        minibatch = normalize_advantages(samples[numbers], self.group)
         objective = clipped_objective(
             minibatch, self.config.ratio_clip, self.config.entropy_bonus, sums
         )
@@ -269,18 +274,19 @@ class PPO(RolloutLearner):
         return loss, kl, clipped
 
     def fit_critic(self, rollout: Rollout, samples: Samples) -> dict[str, Tensor]:
-        """Block 4: fits the critic; returns metrics."""
-        config = self.config
+        """Block 4: fits the critic, in each process to the samples of all; returns metrics."""
+        config, every = self.config, self.group.gather
         loss, norm, skipped = fit_critic(
             self.critic,
             self.critic_optimizer,
-            self.horizon_normalizers[STATE](rollout.states).flatten(0, 1),
-            samples.targets,
+            every(self.horizon_normalizers[STATE](rollout.states).flatten(0, 1)),
+            every(samples.targets),
             config.epochs,
             config.minibatches,
             self.generators["shuffle"],
-            partial(clipped_value_loss, samples.values, config.value_clip),
+            partial(clipped_value_loss, every(samples.values), config.value_clip),
         )
+        self.group.copy_from_first(self.critic_optimizer.tensors())
         return {"critic_loss": loss, "critic_grad_norm": norm, "nonfinite_count": skipped}
 
 
@@ -314,5 +320,6 @@ register(
         ActorPolicy,
         _preset,
         presets=_PRESETS,
+        distributed=True,
     )
 )
