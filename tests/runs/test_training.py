@@ -99,9 +99,13 @@ def test_a_killed_run_continues_as_if_it_had_not_been_killed(whole, tiny):
 
 
 def test_a_run_with_a_guide_that_was_killed_continues_with_its_replay(tiny):
-    guided = {"guide": True, "imitation_steps": 2, "imitation_batch": 16, "replay_images": 6 * 16}
-    whole = runs.train(tiny("whole", stop_at=12 * STEPS, **guided)).run
-    config = tiny("killed", checkpoint_interval=5 * STEPS, stop_at=12 * STEPS, **guided)
+    guided = {
+        "guide": True, "guide_envs": tiny().env.num_envs, "imitation_steps": 2,
+        "imitation_batch": 16, "replay_images": 6 * 16,
+    }  # fmt: skip
+    steps = 2 * STEPS  # half of them in the guide's own environments
+    whole = runs.train(tiny("whole", stop_at=12 * steps, **guided)).run
+    config = tiny("killed", checkpoint_interval=5 * steps, stop_at=12 * steps, **guided)
     with pytest.raises(Killed):
         runs.train(config, kill_at(8))
     run = Run.open(config.run.run_dir)

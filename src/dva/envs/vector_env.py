@@ -347,8 +347,8 @@ class VectorEnv:
         self._check_open()
         if not self._ready:
             self._begin(self._start())  # so that every tensor has its shape
-        every = self.num_envs * self._group.size
-        shapes = {name: (every, *x.shape[1:]) for name, x in self.tensors().items()}
+        size = self._group.size
+        shapes = {name: (len(x) * size, *x.shape[1:]) for name, x in self.tensors().items()}
         arguments.check_shapes(state_dict, shapes)
         own = {name: state_dict[name].detach()[self._group.rows] for name in shapes}
         self.put_tensors(
