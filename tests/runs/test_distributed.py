@@ -139,7 +139,7 @@ def test_an_algorithm_that_trains_in_one_process_is_refused(tmp_path, monkeypatc
     monkeypatch.chdir(Path(__file__).parents[2] / "examples")
     monkeypatch.syspath_prepend(".")
     search = runs.default_config("cartpole", "random_search:random-search", observe="state")
-    with pytest.raises(UsageError, match="trains in one process, and these are 2.*dva, shac"):
+    with pytest.raises(UsageError, match="trains in one process, and these are 2.*dva, ppo, shac"):
         require_group(search, Processes(0, 2, 0, 2))
 
 
