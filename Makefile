@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NOW := $(shell date +%Y%m%d-%H%M%S)
 RUN ?= runs/demo-$(NOW)
+EXTRAS ?= dev,deploy
 DEMO_FLAGS ?=
 
 # PyTorch's own index has a CPU build, a tenth of the size of the CUDA build that PyPI gives on
@@ -26,7 +27,7 @@ $(STAMP): pyproject.toml constraints-cpu.txt
 	  exit 1; }
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	index=; $(BIN)/python -c '$(PROBE)' 2>/dev/null && index="--extra-index-url $(CPU_INDEX)"; \
-	$(BIN)/python -m pip install $$index --constraint constraints-cpu.txt --editable '.[dev]'
+	$(BIN)/python -m pip install $$index --constraint constraints-cpu.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
 demo: setup

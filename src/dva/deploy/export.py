@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,14 +154,15 @@ def _translate(graph: PolicyGraph, example: _Step) -> Any:
     with _quiet():
         try:
             program = torch.onnx.export(
-                graph, (example.readings, example.memory), dynamo=True, opset_version=OPSET,
-                input_names=inputs, output_names=outputs, dynamic_shapes=shapes, verbose=False,
+                graph, (), kwargs={"readings": example.readings, "memory": example.memory},
+                dynamo=True, opset_version=OPSET, input_names=inputs, output_names=outputs,
+                dynamic_shapes=shapes, verbose=False,
             )  # fmt: skip
         except Exception as error:  # the exporter's own kinds differ from version to version
             raise UsageError(
                 f"The policy {type(graph.policy).__name__} cannot be exported: "
-                f"{one_line(error):.300}. A policy of your own must act by torch operations alone, "
-                "without decisions in Python that depend on numbers."
+                f"{one_line(error.__cause__ or error):.300}. A policy of your own must act by "
+                "torch operations alone, without decisions in Python that depend on numbers."
             ) from error
     assert program is not None
     return _Model(program)

@@ -48,7 +48,7 @@ def quantize(
         tools.quantize_static(
             str(source), str(made), _Feeds(feeds), quant_format=tools.QuantFormat.QDQ,
             op_types_to_quantize=LAYERS, per_channel=True, weight_type=tools.QuantType.QInt8,
-            activation_type=tools.QuantType.QUInt8,
+            activation_type=tools.QuantType.QInt8,
             calibrate_method=tools.CalibrationMethod.MinMax,
         )  # fmt: skip
         model = onnx.load(str(made))
