@@ -12,6 +12,8 @@ from dva.spec import Entry
 
 __all__ = ["FIRST", "PolicyGraph", "frames_name"]
 
+_OWN = "memory_"
+"""Begins the names of what the policy itself remembers, which may else be those of outputs."""
 FIRST = "first"
 """Name of the memory that is True at the start of an episode."""
 _REMEMBER = (RepeatingPolicy, DreamerPolicy)
@@ -50,7 +52,7 @@ class PolicyGraph(nn.Module):
 
     def initial_memory(self, n: int) -> dict[str, Tensor]:
         """Returns the memory (n, ...) at the start of an episode, by name."""
-        memory = dict(self.policy.initial_state(n))
+        memory = {_OWN + name: x for name, x in self.policy.initial_state(n).items()}
         if self.stacked:
             memory[FIRST] = torch.ones(n, dtype=torch.bool)
         for entry in self.stacked:
@@ -79,11 +81,10 @@ class PolicyGraph(nn.Module):
                 )
                 kept[frames_name(name)] = stack
             observation[name] = stack
-        ours = {FIRST, *kept} if self.stacked else set()
-        own = {name: x for name, x in memory.items() if name not in ours}
+        own = {name.removeprefix(_OWN): x for name, x in memory.items() if name.startswith(_OWN)}
         action, after = self.policy.act(observation, own)
         action = action.clamp(-1.0, 1.0)
-        following = {name: after[name] for name in own}
+        following = {_OWN + name: after[name] for name in own}
         if self.stacked:
             following[FIRST] = torch.zeros_like(memory[FIRST])
         return action, action * self.scale + self.offset, {**following, **kept}

@@ -1,7 +1,9 @@
 """Int8: weights of eight bits for each output channel, activations by calibration."""
 
+import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +45,7 @@ def quantize(
         FileError: the file cannot be written.
     """
     onnx, tools = load_module("onnx"), load_module("onnxruntime.quantization")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         made = Path(folder) / "int8.onnx"
         tools.quantize_static(
             str(source), str(made), _Feeds(feeds), quant_format=tools.QuantFormat.QDQ,
@@ -55,3 +57,14 @@ def quantize(
     if not any(entry.key == METADATA for entry in model.metadata_props):
         model.metadata_props.add(key=METADATA, value=contract)
     write_atomically(target, lambda temporary: temporary.write_bytes(model.SerializeToString()))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps advice about graphs of other exporters, which the tools log as warnings, to itself."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
