@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from dva.compute.distributed import ALONE, Group
 from dva.learning.optimizer import ClippedAdam
 from dva.learning.state import add_prefix, strip_prefix
+from dva.policies import Actor
 
-__all__ = ["Muon", "orthogonalize"]
+__all__ = ["Muon", "muon_of_actor", "orthogonalize"]
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration: it takes singular values in (0, 1] to about 1, the small ones
@@ -147,3 +148,16 @@ class Muon:
         for index, value in strip_prefix("momentum", state).items():
             self._momenta[int(index)].copy_(value)
         self._others.load_state_dict(strip_prefix("others", state))
+
+
+def muon_of_actor(actor: Actor, max_norm: float, group: Group = ALONE) -> Muon:
+    """Makes Muon for an actor: all matrices but the last are hidden.
+
+    Args:
+        actor: its parameters are trained.
+        max_norm, group: as for `Muon`.
+    """
+    last = actor.mean.weight
+    hidden = [p for p in actor.parameters() if p.dim() >= 2 and p is not last]
+    others = [p for p in actor.parameters() if p.dim() < 2 or p is last]
+    return Muon(hidden, others, max_norm, group)

@@ -36,7 +36,7 @@ from dva.learning.first_order.action_gradient import (
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
 from dva.learning.first_order.config import FirstOrderConfig, choose_preset
 from dva.learning.first_order.guide import Guide
-from dva.learning.muon import Muon
+from dva.learning.muon import muon_of_actor
 from dva.learning.registry import register
 from dva.learning.regression import (
     IMITATION_PIECES,
@@ -135,7 +135,8 @@ class DVA(FirstOrderAlgorithm):
         self.guide = self._make_guide() if config.guide else None
         """The policy of the state that learns in the policy's stead."""
         self.taught = slice(env.blind_envs or None)
-        """Environments whose action gradients teach: the guide's own, if there are such, or all."""
+        """The guide's own environments, if there are such, or all: from these it learns, and the
+        critic, which is to value what the guide does and not what its pupil does."""
         self.measured = slice(env.blind_envs, None)
         if self.guide is not None:
             self.parts = (*self.parts, "guide")
@@ -302,14 +303,7 @@ class DVA(FirstOrderAlgorithm):
                 "Set guide=False (--no-guide)."
             )
         self.generators["replay"] = self.new_generator("replay")
-        head = self.actor.mean.weight
-        hidden = [p for p in self.actor.parameters() if p.dim() >= 2 and p is not head]
-        self.actor_optimizer = Muon(
-            hidden,
-            [p for p in self.actor.parameters() if p.dim() < 2 or p is head],
-            self.config.max_grad_norm,
-            self.group,
-        )
+        self.actor_optimizer = muon_of_actor(self.actor, self.config.max_grad_norm, self.group)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(self.context.seed, "guide"))
             return Guide(
