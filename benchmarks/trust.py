@@ -33,11 +33,9 @@ from dva.runs.metrics import is_timing
 
 STEPS = 16
 """Environment steps of an iteration."""
-ITERATIONS = 12
 TINY = (
     "cartpole --preset cpu --device cpu --threads 1 --num-envs 4 --horizon 4 --image-size 32 "
-    f"--video-interval 0 --evaluation-episodes 2 --checkpoint-interval {STEPS} "
-    f"--env-steps {ITERATIONS * STEPS}"
+    f"--video-interval 0 --evaluation-episodes 2 --checkpoint-interval {STEPS}"
 ).split()
 HANGS = 600.0
 """Seconds after which a process counts as hanging."""
@@ -114,14 +112,17 @@ class Trials:
     Args:
         folder: for the runs; it must be new.
         seed: of the moments and the damage.
+        iterations: length of a run.
     """
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, iterations: int = 12) -> None:
         self.folder, self.random = folder, random.Random(seed)
+        self.flags = [*TINY, "--env-steps", str(iterations * STEPS)]
+        self.more = str((iterations + 1) * STEPS)
         folder.mkdir(parents=True)
         self.failures: list[str] = []
-        ended = Process(folder, lambda: dva(["train", *TINY, "--run-dir", str(folder / "whole")]))
-        first = ended.wait()
+        whole = str(folder / "whole")
+        first = Process(folder, lambda: dva(["train", *self.flags, "--run-dir", whole])).wait()
         if first.status != 0:
             raise SystemExit(f"The undisturbed run failed: {first.errors}")
         self.rows, self.seconds = repeatable(folder / "whole"), first.seconds
@@ -129,7 +130,7 @@ class Trials:
     def train(self, path: Path, out: int | None = None) -> Process:
         """Begins a run, or goes on with it."""
         begun = (path / "config.yaml").is_file()
-        line = ["--resume", str(path)] if begun else [*TINY, "--run-dir", str(path)]
+        line = ["--resume", str(path)] if begun else [*self.flags, "--run-dir", str(path)]
         return Process(self.folder, lambda: dva(["train", *line]), out)
 
     def finish(self, path: Path) -> str | None:
@@ -182,7 +183,7 @@ class Trials:
 
         def run() -> int:
             crash_at(last)
-            return dva(["train", *TINY, "--run-dir", str(path)])
+            return dva(["train", *self.flags, "--run-dir", str(path)])
 
         ended = Process(self.folder, run).wait()
         fault = ended.fault or self.whole(path) or self.finish(path)
@@ -226,7 +227,7 @@ class Trials:
         for line in (
             ["eval", str(path), "--episodes", "1", "--device", "cpu"],
             ["eval", str(path), "--episodes", "1", "--device", "cpu", "--checkpoint", "best"],
-            ["train", "--resume", str(path), "--env-steps", str((ITERATIONS + 1) * STEPS)],
+            ["train", "--resume", str(path), "--env-steps", self.more],
         ):
             ended = Process(self.folder, lambda line=line: dva(line)).wait()
             said = ended.errors.strip().count("\n") == 0 and ended.errors.startswith("error: ")

@@ -245,13 +245,17 @@ def test_resume_takes_the_runs_configuration(trained, capsys):
 
 
 def test_only_an_interrupted_training_says_how_to_resume(trained, capsys):
-    from dva.cli.train_command import _conclude
+    from dva.cli.train_command import _describe, _status
     from dva.runs import Outcome
 
     run = Run.open(trained)
-    assert _conclude(Outcome(run, "finished", signal.SIGINT)) == 0
+    outcome = Outcome(run, "finished", signal.SIGINT)
+    _describe(outcome)
+    assert _status(outcome) == 0
     assert "--resume" not in capsys.readouterr().out
-    assert _conclude(Outcome(run, "interrupted", signal.SIGTERM)) == 143
+    outcome = Outcome(run, "interrupted", signal.SIGTERM)
+    _describe(outcome)
+    assert _status(outcome) == 143
     assert f"dva train --resume {trained}" in capsys.readouterr().out
 
 

@@ -1,6 +1,8 @@
 """A folder of somebody else's runs no code by being opened, unless the user says so."""
 
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -196,8 +198,14 @@ def test_a_typed_name_is_found_in_the_folder_for_a_moment_only(here):
     assert str(here) not in sys.path and "" not in sys.path
 
 
-def test_a_stray_file_is_not_taken_for_a_library(here, capsys):
-    (here / "dill.py").write_text(CODE)
-    assert main(["train", "cartpole", "--seed", "-1"]) == 2
-    assert main(["list"]) == 0
-    assert not (here / "ran").exists() and "" not in sys.path
+def test_a_stray_file_is_not_taken_for_a_library(here):
+    for name in ("ast", "dill", "torch"):
+        (here / f"{name}.py").write_text("open('ran', 'w')\n")
+    source = str(Path(plugins.__file__).parents[2])
+    for start in (["-m", "dva"], ["-c", "import sys; from dva.cli import main; sys.exit(main())"]):
+        done = subprocess.run(
+            [sys.executable, *(["-P"] if start[0] == "-c" else []), *start, "list"],
+            env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0 and "cartpole" in done.stdout, done.stderr
+    assert not (here / "ran").exists()

@@ -5,7 +5,7 @@ import importlib.machinery
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from string import whitespace
 from typing import Generic, TypeVar
@@ -182,7 +182,7 @@ def _import(kind: str, name: str, module: str) -> None:
             "where MODULE is the name of a file without its .py, in the folder you work in."
         )
     try:
-        with _working_folder():
+        with nullcontext() if module in sys.modules else _working_folder():
             importlib.import_module(module)
     except SyntaxError as error:
         raise ValueError(

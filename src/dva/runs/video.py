@@ -162,12 +162,16 @@ class VideoWriter:
         if not complete:
             self._kill(process)
             return
-        try:
-            status = process.wait(PATIENCE)
-        except subprocess.TimeoutExpired as error:
-            self._kill(process)
-            raise self._hanging() from error
-        if status != 0:
+        size = -1
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+                break
+            before, size = size, self._partial.stat().st_size if self._partial.exists() else 0
+            if size == before:
+                self._kill(process)
+                raise self._hanging()
+        if process.returncode != 0:
             raise self._fault()
         with explain_file_errors(self.path):
             self._partial.replace(self.path)
