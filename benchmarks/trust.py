@@ -116,7 +116,7 @@ class Trials:
     """
 
     def __init__(self, folder: Path, seed: int, iterations: int = 12) -> None:
-        self.folder, self.random = folder, random.Random(seed)
+        self.folder, self.random, self.iterations = folder, random.Random(seed), iterations
         self.flags = [*TINY, "--env-steps", str(iterations * STEPS)]
         self.more = str((iterations + 1) * STEPS)
         folder.mkdir(parents=True)
@@ -179,7 +179,7 @@ class Trials:
     def crashes(self, number: int) -> None:
         """Ends the process at a random call to the system that writes files."""
         path = self.folder / f"crash-{number}"
-        last = self.random.randrange(1, 220)
+        last = self.random.randrange(1, 18 * self.iterations)
 
         def run() -> int:
             crash_at(last)
@@ -330,11 +330,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("kinds", nargs="*", default=KINDS, help=f"of {', '.join(KINDS)}")
     parser.add_argument("--trials", type=int, default=20, help="of each kind")
+    parser.add_argument("--iterations", type=int, default=12, help="of a run")
     parser.add_argument("--seed", type=int, default=0, help="of moments and damage")
     parser.add_argument("--output", type=Path, required=True, help="a new folder for the runs")
     add_output_flags(parser)
     args = parser.parse_args()
-    trials = Trials(args.output.resolve(), args.seed)
+    trials = Trials(args.output.resolve(), args.seed, args.iterations)
     rows = []
     for kind in args.kinds:
         before = len(trials.failures)
