@@ -68,6 +68,9 @@ class DvaConfig(FirstOrderConfig, RegressionConfig):
     guide_envs: int = 56
     """Environments in which the guide acts and from which it learns, beside those in which the
     policy acts; nothing is rendered there. 0: the guide learns from what the policy does."""
+    guide_closed_loop: bool = True
+    """In its own environments, let the guide's action gradients include how its later actions
+    answer to the state, as SHAC's gradient does; without, later actions are held fixed."""
     imitation_steps: int = 4
     """Updates of the policy in an iteration, with a guide."""
     imitation_batch: int = 128
@@ -188,6 +191,13 @@ class DVA(FirstOrderAlgorithm):
             "nonfinite_count": critic["nonfinite_count"] + nonfinite,
         }
 
+    def measure(self, rollout: Rollout) -> dict[str, Tensor]:
+        """Adds what the guide earns in its environments; see `RolloutLearner.measure`."""
+        measures = super().measure(rollout)
+        if self.env.blind_envs:
+            measures["guide_reward"] = rollout.rewards.detach()[:, self.taught].mean()
+        return measures
+
     def rollout(self) -> Rollout:
         """Block 1: collects h steps; the policy leaves no graph, the physics leaves one."""
         with torch.no_grad():
@@ -261,12 +271,12 @@ class DVA(FirstOrderAlgorithm):
         self.policy_gradient(rollout, gradient)
         return self.actor_optimizer.step()
 
-    @torch.no_grad()
     def _guided_mean(self, observation: Observation) -> Tensor:
         """What the guide does in its environments: (blind_envs, A)."""
         assert self.guide is not None
-        states = self.horizon_normalizers[STATE](observation[STATE][self.taught].detach())
-        return self.guide.actor({STATE: states})[0]
+        states = observation[STATE][self.taught]
+        with torch.set_grad_enabled(self.config.guide_closed_loop and torch.is_grad_enabled()):
+            return self.guide.actor({STATE: self.horizon_normalizers[STATE](states)})[0]
 
     def _imitate(self) -> tuple[Tensor, Tensor]:
         """Lets the actor imitate its guide; returns the error, and the count of skipped updates."""
@@ -306,7 +316,9 @@ class DVA(FirstOrderAlgorithm):
             mean = torch.cat([self._guided_mean(observation), mean])
         noise = self.draw_noise()
         action = mean + self.actor.log_std.detach().exp() * noise
-        return action.requires_grad_(self.action_gradient.needs_graph), noise
+        if not action.requires_grad:
+            action.requires_grad_(self.action_gradient.needs_graph)
+        return action, noise
 
 
 # What lets a policy of images see. Robots that move in a plane learn as fast without a guide, whose

@@ -6,10 +6,12 @@ as noisy as the exploration. So with a guide the regression has two parts. Impro
 regressed onto the guide, as D.Va does from states; and the policy imitates the guide's actions,
 which are free of noise and defined for every state, so that images of many past rollouts teach it.
 
-The guide acts in environments of its own and learns there, as D.Va from states: nothing is rendered
-in them, so that there can be many. In the others the policy acts, and the guide's actions in the
-states that it reaches are what it imitates (as in DAgger). Where the guide has no environments, it
-learns from what the policy does. It is not needed after training.
+The guide acts in environments of its own and learns there: nothing is rendered in them, so that
+there can be many. Its later actions answer to the state, which an earlier action changes; in a
+closed loop the action gradient includes that, and the sum that is regressed onto the guide is then
+the gradient of SHAC, which no image is part of either. In the other environments the policy acts,
+and the guide's actions in the states that it reaches are what it imitates (as in DAgger). Where the
+guide has no environments, it learns from what the policy does. It is not needed after training.
 """
 
 from collections.abc import Mapping
