@@ -207,8 +207,12 @@ def test_a_video_that_fails_once_is_tried_again():
         extras.attempt("The video", do)
     assert len(done) == 2
     assert said == ["The video is left out; training goes on: full disk."]
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        extras.attempt("The video", lambda: signal.raise_signal(signal.SIGINT))
+        extras.attempt("The video", interrupt)
 
 
 @pytest.fixture

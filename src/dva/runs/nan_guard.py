@@ -28,7 +28,7 @@ __all__ = ["Replay", "dump_nonfinite", "replay"]
 
 
 class _Untrusted(UsageError):
-    pass
+    """A dump names code that is not trusted: it may be a dump all the same."""
 
 
 def dump_nonfinite(
