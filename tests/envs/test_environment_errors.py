@@ -131,7 +131,8 @@ def test_a_state_that_is_refused_changes_nothing(make, wrong, ready):
     if not ready:
         with pytest.raises(RuntimeError, match="no state yet"):
             _ = env.state
-        env.reset(), twin.reset()
+        env.reset()
+        twin.reset()
     found, expected = env.state_dict(), twin.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)

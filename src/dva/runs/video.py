@@ -66,7 +66,7 @@ class VideoWriter:
         if self._process is None:
             self._process = self._start(array.shape[1], array.shape[0])
         try:
-            self._send(memoryview(array).cast("B"))
+            self._send(array.data.cast("B"))
         except FileError:
             raise
         except OSError as error:  # ffmpeg has ended
