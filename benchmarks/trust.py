@@ -84,6 +84,8 @@ class Process:
             descriptor = os.open(self._errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(descriptor, 2)
             os.dup2(descriptor if out is None else out, 1)
+            # Whatever the parent has put in their place writes elsewhere.
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
             status = run()
             sys.stdout.flush()
         except BaseException:

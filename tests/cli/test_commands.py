@@ -346,7 +346,7 @@ def test_a_task_of_ones_own_is_trained_resumed_and_evaluated(tmp_path, monkeypat
         assert main(arguments) == 0
         assert "slide_task" in sys.modules and str(tmp_path) not in sys.path
         plugins._TRUSTED.clear()
-        del sys.modules["slide_task"]  # as in a process of its own
+        del sys.modules["slide_task"], registry._TASKS.entries["slide"]  # as in an own process
     assert "task: slide_task:slide" in (tmp_path / "run" / "config.yaml").read_text()
 
 

@@ -98,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
         outcome = run_matrix(
             folder, matrix, workers, _say, flags.retries, flags.warm_up, trust_code
         )
-    return _conclude(flags, outcome)
+    return _conclude(flags, outcome, trust_code)
 
 
 def _say(line: str) -> None:
@@ -156,7 +156,7 @@ def _workers(flags: BenchmarkFlags, matrix: Matrix, cluster: RayCluster | None) 
     return LocalWorkers(flags.jobs or 1, matrix.threads)
 
 
-def _conclude(flags: BenchmarkFlags, outcome: Outcome) -> int:
+def _conclude(flags: BenchmarkFlags, outcome: Outcome, trust_code: bool) -> int:
     """Says what is done, what failed, and what to do next."""
     folder = shlex.quote(str(flags.output))
     print(f"\n{len(outcome.finished)} run(s) finished, {len(outcome.failed)} failed")
@@ -166,6 +166,7 @@ def _conclude(flags: BenchmarkFlags, outcome: Outcome) -> int:
     for name in ("jobs", "ray"):
         value = getattr(flags, name)
         again += "" if value is None else f" --{name} {shlex.quote(str(value))}"
+    again += " --trust-code" if trust_code else ""
     if outcome.signal is not None:
         print(f"\nStopped. To go on:\n  {again}")
         return 128 + outcome.signal
