@@ -20,6 +20,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+from dva.compute.warp_runtime import COMPILING
 from dva.sim.warp.kernels.forces import force_kernels
 from dva.sim.warp.kernels.integration import integration_kernels
 from dva.sim.warp.kernels.interface import interface_kernels
@@ -38,7 +39,6 @@ _FACTORIES = (
 )
 
 
-@cache
 def build_kernels(real: Any) -> SimpleNamespace:
     """Builds the kernels for one floating point type.
 
@@ -48,6 +48,12 @@ def build_kernels(real: Any) -> SimpleNamespace:
     Returns:
         The kernels, by name. Their arguments are named as the arrays in `dva.sim.warp.workspace`.
     """
+    with COMPILING:
+        return _build(real)
+
+
+@cache
+def _build(real: Any) -> SimpleNamespace:
     types = kernel_types(real)
     kernels = (kernel for factory in _FACTORIES for kernel in factory(types))
     return SimpleNamespace(**{kernel.func.__name__: kernel for kernel in kernels})
