@@ -20,6 +20,11 @@ ROWS = [
     for k in range(4)
 ]
 
+PLAY = """async video => {
+    await video.play();
+    while (video.currentTime < 0.1) await new Promise(done => setTimeout(done, 50));
+}"""
+
 
 def drawn(page: Path) -> dict[str, Any]:
     """Returns the JSON that a page's script reads."""
@@ -125,8 +130,7 @@ def test_a_browser_draws_the_page(tmp_path, open_page, width, scheme):
     assert "seed 1" in figure.locator(".tip").text_content()
 
     video = page.locator("video")
-    video.evaluate("video => video.play()")
-    page.wait_for_function("document.querySelector('video').currentTime > 0.1")
+    video.evaluate(PLAY)
     assert video.evaluate("video => [video.videoWidth, video.error]") == [64, None]
     page.locator("#theme").click()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
