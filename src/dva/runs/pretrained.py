@@ -1,7 +1,7 @@
 """Trained policies that come with the package: small files, unpacked into run folders.
 
 A file is one policy in safetensors. Its large matrices are int8 with a scale for each row; the rest
-is float16. What it was trained with, and what it returns, are JSON in the file's metadata.
+is float16 where that can hold it. What it was trained with, and what it returns, are JSON in the file's metadata.
 """
 
 import json
@@ -94,7 +94,8 @@ def pack_policy(run: Run, path: Path, trained: dict[str, Any]) -> None:
             packed[name] = (value / scale).round().to(torch.int8)
             packed[name + _SCALE] = scale
         else:
-            packed[name] = value.half() if value.is_floating_point() else value
+            half = value.half() if value.is_floating_point() else value
+            packed[name] = half if half.isfinite().all() else value  # float16 ends at 65,504
     env = to_plain(run.config.env)
     about = {
         "format": FORMAT, "algo": run.config.algo, "preset": run.config.preset,
