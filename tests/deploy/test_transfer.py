@@ -1,5 +1,8 @@
 """MuJoCo behind our contract, and the return of a policy in it."""
 
+# pyright: reportAttributeAccessIssue=false
+# (MuJoCo's bindings are compiled and come without types.)
+
 import json
 import math
 

@@ -118,7 +118,7 @@ def report_group(group: Group, metrics: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _band(group: Group, metric: str, axis: str) -> dict[str, list[float]] | None:
+def _band(group: Group, metric: str, axis: str) -> dict[str, list[float | None]] | None:
     """Averages a metric over seeds where all of them have it; None for fewer than two."""
     series = [_series(member, metric, axis) for member in group.members]
     series = [pair for pair in series if pair[0]]
