@@ -25,6 +25,7 @@ from dva.runs.trust import require_trust
 from dva.sim import registry as simulators
 from dva.tasks import registry
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment")  # of tests before
 STEPS = 4 * 4
 CODE = """
 from pathlib import Path
@@ -118,7 +119,6 @@ def test_the_flag_lets_a_stored_task_be_evaluated_resumed_and_compared(stored, h
     assert len(Run.open(path).metrics()) == 2
 
 
-@pytest.mark.filterwarnings("ignore:.*Overriding environment")
 @pytest.mark.parametrize(
     "line",
     [["report", "-o", "report.html"], ["transfer", "--episodes", "1"], ["export", "policy.onnx"]],
