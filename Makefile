@@ -30,16 +30,7 @@ $(STAMP): pyproject.toml constraints-cpu.txt
 	touch $@
 
 demo: setup
-	@$(BIN)/dva train cartpole --preset cpu --device cpu --evaluation-episodes 0 --run-dir $(RUN) $(DEMO_FLAGS)
-	@$(BIN)/dva eval $(RUN) --device cpu --video $(RUN)/videos/evaluation.mp4
-	@echo
-	@echo "The policy's video:  $(RUN)/videos/evaluation.mp4"
-	@echo "Its learning curve:  $(RUN)/curve.png"
-	@echo "Then try:"
-	@echo "  $(BIN)/dva list                              other tasks"
-	@echo "  $(BIN)/dva train cartpole --seed 1           another seed"
-	@echo "  $(BIN)/tensorboard --logdir runs             all metrics"
-	@echo "  $(BIN)/dva train cartpole --help             every hyperparameter"
+	@$(BIN)/dva demo --run-dir $(RUN) $(DEMO_FLAGS)
 
 lint: setup
 	$(BIN)/ruff check .
