@@ -1,5 +1,5 @@
 # make demo   set up, train Cartpole from pixels on the CPU (under 10 minutes), film the result
-# make test   set up, then lint (ruff), order of the rooms (import-linter), types (pyright), tests
+# make test   set up, then lint (ruff, codespell), order of the rooms (import-linter), types (pyright), tests
 # make setup  only set up: .venv with the package and its dependencies at tested versions
 
 PYTHON ?= python3
@@ -35,6 +35,7 @@ demo: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 types: setup
 	$(BIN)/pyright
