@@ -101,7 +101,7 @@ def save(frames: Tensor, path: Path, milliseconds: float, quality: int) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the program; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.webp")
     parser.add_argument("--columns", type=int, default=2, help="runs in a row")
@@ -114,7 +114,11 @@ def main(arguments: list[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     frames = max(1, round(flags.seconds * 60 / flags.every))
     settings = Settings(frames, flags.every, flags.skip, flags.size, flags.checkpoint)
-    cells = [play(run, settings) for run in flags.runs]
+    try:
+        cells = [play(run, settings) for run in flags.runs]
+    except (runs.UsageError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     size = save(
         arrange(cells, flags.columns), flags.output, 1000 * flags.every / 60, flags.quality
     )

@@ -100,7 +100,7 @@ def make_camera(model: Model, pictures: int, image_size: int) -> DifferentiableC
 
 def main(arguments: list[str] | None = None) -> float:
     """Runs the program; returns the mass that was found [kg]."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer pictures and iterations")
     flags = parser.parse_args(arguments)
     steps, pictures, image_size, iterations = (40, 8, 48, 40) if flags.quick else (60, 12, 64, 60)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -23,11 +24,11 @@ class StateVecEnv(VecEnv):
     """Offers the states of a `dva` environment to Stable-Baselines3."""
 
     def __init__(self, env: GymnasiumVectorEnv) -> None:
-        spaces = env.single_observation_space
-        self.render_mode = None
-        super().__init__(env.num_envs, spaces["state"], env.single_action_space)
+        observations = env.single_observation_space
+        assert isinstance(observations, spaces.Dict)
         self.env = env
-        self.actions = np.zeros(env.action_space.shape, np.float32)
+        super().__init__(env.num_envs, observations["state"], env.single_action_space)
+        self.actions = np.empty(0, np.float32)
         self.returns: list[float] = []
         """Returns of the finished episodes."""
 
@@ -73,7 +74,7 @@ class StateVecEnv(VecEnv):
 
 def main(arguments: Sequence[str] | None = None) -> list[float]:
     """Runs the program; returns the returns of all episodes, in order."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few thousand steps")
     flags = parser.parse_args(arguments)
     robots, steps = (8, 32) if flags.quick else (32, 128)

@@ -80,7 +80,7 @@ def film(forces: Tensor, path: str) -> None:
 
 def main(arguments: list[str] | None = None) -> Tensor:
     """Runs the program; returns the best forces."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter sequences")
     parser.add_argument("--video", metavar="FILE.mp4", help="film the best sequence")
     flags = parser.parse_args(arguments)
