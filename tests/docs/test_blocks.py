@@ -146,3 +146,11 @@ def test_pages_show_no_python_and_no_commands_elsewhere() -> None:
             assert language in ("", "python", "xml", "sh", "bash"), f"{name_of(page)}: {language}"
     assert len(WITH_PYTHON) > 5 and len(WITH_COMMANDS) > 15
     assert os.path.basename(WITH_COMMANDS[0]) == "CONTRIBUTING.md"
+
+
+def test_figures_of_the_readme_are_those_of_the_results() -> None:
+    table = [x for x in (ROOT / "README.md").read_text("utf-8").splitlines() if x.startswith("| ")]
+    results = (ROOT / "docs/results.md").read_text("utf-8")
+    figures = re.findall(r"\d+(?:[.,]\d+)+", "\n".join(table))
+    assert len(figures) > 20
+    assert [figure for figure in figures if figure not in results] == []
