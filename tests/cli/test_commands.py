@@ -162,7 +162,7 @@ def test_an_unknown_part_is_named_before_anything_is_built(flags, message, capsy
         ("train cartpole --seed", "--seed needs a value."),
         ("train cartpole --adam-betas 1", "--adam-betas needs 2 values."),
         ("eval x --checkpoint first", "--checkpoint is 'first'; it must be one of 'latest', 'be"),
-        ("eval", "RUN is missing: Folder of the run. `dva eval --help` explains all flags."),
+        ("eval", "RUN is missing: Folder of the run; with --pretrained a task. `dva eval --help`"),
         ("random", "TASK is missing: Task; `dva list` shows all. MODULE:NAME for one of your own."),
         ("eval a b", "Not known here: b."),
     ],
