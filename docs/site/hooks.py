@@ -4,6 +4,7 @@ On the hosting platform the pages of docs/ link to files of the repository (`../
 the site these links lead to pages made here.
 """
 
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -32,6 +33,18 @@ def site_path(target: str) -> str:
     raise ValueError(f"The site has no page for {target!r}: link to a page, or add it to hooks.py.")
 
 
+def show_code(text: str, language: str) -> str:
+    """Returns code as a block of a page; four quotes, since code may hold three."""
+    return f"````{'python' if language == 'py' else language}\n{text}\n````\n"
+
+
+def show_notebook(text: str) -> str:
+    """Returns the cells of a notebook, without outputs, as a page."""
+    cells = json.loads(text)["cells"]
+    parts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+    return "\n\n".join(x if kind == "markdown" else show_code(x, "py") for kind, x in parts)
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the project's pages and one page for each example."""
     for name in PROJECT:
@@ -42,8 +55,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if path.suffix not in (".py", ".xml", ".ipynb"):
             continue
         text = path.read_text("utf-8")
-        language = {".py": "python", ".xml": "xml", ".ipynb": "json"}[path.suffix]
-        page = f"# {path.name}\n\n````{language}\n{text}\n````\n"
+        if path.suffix == ".ipynb":
+            page = show_notebook(text)
+        else:
+            page = f"# {path.name}\n\n{show_code(text, path.suffix.strip('.'))}"
         files.append(File.generated(config, f"examples/{path.name}.md", content=page))
         lines.append(f"- [{path.name}]({path.name}.md)")
     files.append(File.generated(config, "examples/index.md", content="\n".join(lines) + "\n"))

@@ -20,7 +20,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = (
     "", "concepts/", "own-task/", "algorithms/dva/", "results/", "comparison/", "troubleshooting/",
-    "reference/sim/", "examples/slide_task.py/", "project/CONTRIBUTING/",
+    "reference/sim/", "examples/slide_task.py/", "examples/tour.ipynb/",
+    "project/CONTRIBUTING/",
 )  # fmt: skip
 WIDTHS = {"desktop": 1280, "phone": 390}
 TYPES = (type, types.FunctionType)
