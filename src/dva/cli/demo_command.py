@@ -1,6 +1,8 @@
 """`dva demo`: trains Cartpole from pixels on the CPU, and films what was learned."""
 
 import shlex
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,11 +52,18 @@ def run(arguments: Sequence[str]) -> int:
     device = find_value(arguments, "--device") or "cpu"
     eval_command.run([str(folder), "--device", device, "--video", str(video)])
     print(f"\nThe policy's video:  {video}\nIts learning curve:  {folder / 'curve.png'}\nThen try:")
-    for command, text in (
-        ("dva list", "other tasks"),
-        ("dva train cartpole --seed 1", "another seed"),
-        (f"tensorboard --logdir {shlex.quote(str(folder.parent))}", "all metrics"),
-        ("dva train cartpole --help", "every hyperparameter"),
+    for program, words, text in (
+        ("dva", "list", "other tasks"),
+        ("dva", "train cartpole --seed 1", "another seed"),
+        ("tensorboard", f"--logdir {shlex.quote(str(folder.parent))}", "all metrics"),
+        ("dva", "train cartpole --help", "every hyperparameter"),
     ):
-        print(f"  {command:<36}  {text}")
+        print(f"  {f'{_call(program)} {words}':<44}  {text}")
     return 0
+
+
+def _call(program: str) -> str:
+    """Returns how to call a program of this environment, which may not be the shell's."""
+    if shutil.which(program):
+        return program
+    return shlex.quote(str(Path(sys.executable).parent / program))
