@@ -13,6 +13,7 @@ from collections.abc import Sequence
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
+    "demo": "Train a cart to swing up a pole from pixels, in minutes on a CPU, and film it.",
     "train": "Train a policy; writes a run folder. --resume continues one.",
     "eval": "Evaluate the deterministic policy of a run; --video films it.",
     "pretrained": "List the trained policies of the package, or unpack one as a run folder.",
@@ -27,6 +28,7 @@ COMMANDS = {
 
 EXAMPLES = """\
 examples:
+  dva demo                                            pixels to a swing-up, in minutes
   dva doctor                                          is everything installed?
   dva random cartpole --video cartpole.mp4            see a task
   dva train cartpole                                  train it, here and now
