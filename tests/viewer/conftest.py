@@ -11,7 +11,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))  # runs made up for tests
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+    "--enable-unsafe-swiftshader",  # draws scenes without a GPU
+]  # fmt: skip
 PATIENCE = 120_000
 """Milliseconds; machines that test may be busy."""
 

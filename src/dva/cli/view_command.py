@@ -48,10 +48,10 @@ def run(arguments: Sequence[str]) -> int:
     flags = parse(ViewFlags, arguments, "view")
     options = dataclasses.asdict(flags)
     with view(options.pop("what"), **options) as viewer:
-        if flags.port not in (0, viewer.port):
-            print(f"Port {flags.port} is taken; this is port {viewer.port}.")
-        print(f"viewer   {viewer.url}   (Ctrl-C ends it)", flush=True)
         try:
+            if flags.port not in (0, viewer.port):
+                print(f"Port {flags.port} is taken; this is port {viewer.port}.", flush=True)
+            print(f"viewer   {viewer.url}   (Ctrl-C ends it)", flush=True)
             viewer.wait()
         except KeyboardInterrupt:
             print("\nended")

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import time
 from collections.abc import Callable
 from html import escape
 from typing import Any
@@ -20,7 +21,9 @@ from dva.viewer.live.session import POSE, SLIDERS, SPEEDS, Session
 __all__ = ["Page"]
 
 _IMAGE_PERIOD, _PLOT_PERIOD = 1 / 15, 1 / 4
-"""Seconds between pictures of images, and between plots."""
+"""Seconds between pictures of images, and between plots, at least."""
+_IMAGE_SHARE = 0.2
+"""Share of the time that images may take; the rest is for physics, policy and robot."""
 _COLORS = (
     "#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2", "#ca8a04", "#db2777",
     "#4f46e5", "#65a30d", "#0d9488", "#7c3aed",
@@ -30,14 +33,15 @@ _STYLE = """<style>
   .mantine-Paper-root[style*="position: fixed"][style*="bottom: 0"] {
     width: 100% !important; max-height: 50% !important;
   }
+  .mantine-Paper-root[style*="bottom: 0"] .mantine-ScrollArea-content {
+    display: block !important; min-width: 0 !important; max-width: 100%;
+  }
   .mantine-Paper-root[style*="bottom: 0"] .mantine-ScrollArea-content > div {
     width: 100% !important;
   }
 }
 </style>"""
 """viser's panel leaves a third of a phone's width empty."""
-_LEGEND = 8
-"""Actions that a plot names, at most."""
 
 
 class _Server(viser.ViserServer):
@@ -69,7 +73,7 @@ class Page:
             brand_color=(37, 99, 235),
         )  # fmt: skip
         self._stage = Stage(self._server, session, self._push_along)
-        self._pictured = self._plotted = -1.0
+        self._next_image = self._plotted = -1.0
         self._stale = {"image": True, "plot": True}
         self._pace: tuple[float, int] = (0.0, 0)
         self._real_time = 0.0
@@ -112,9 +116,12 @@ class Page:
             self._stale = {"image": True, "plot": True}
             with self._server.atomic():
                 self._stage.show()
-        if self._stale["image"] and now - self._pictured >= _IMAGE_PERIOD:
-            self._pictured, self._stale["image"] = now, False
+        if self._stale["image"] and now >= self._next_image:
+            self._stale["image"] = False
+            began = time.perf_counter()
             self._show_images()
+            took = time.perf_counter() - began
+            self._next_image = now + max(_IMAGE_PERIOD, took / _IMAGE_SHARE)
         if self._stale["plot"] and now - self._plotted >= _PLOT_PERIOD:
             self._measure(now)
             self._plotted, self._stale["plot"] = now, False
@@ -194,7 +201,9 @@ class Page:
         if session.loaded is None:
             return
         self._checkpoint = gui.add_dropdown(
-            "Checkpoint", session.source.checkpoints(), initial_value=session.loaded.checkpoint
+            "Checkpoint",
+            list(dict.fromkeys([*session.source.checkpoints(), session.loaded.checkpoint])),
+            initial_value=session.loaded.checkpoint,
         )
         self._listen(self._checkpoint, session.choose_checkpoint)
         reload = gui.add_button("Load it again", hint="Training may have saved a newer one.")
@@ -247,7 +256,8 @@ class Page:
         session = self._session
         _put(self._driver, session.driver)
         if session.loaded is not None:
-            options = tuple(session.source.checkpoints()) or (session.loaded.checkpoint,)
+            there = session.source.checkpoints()
+            options = tuple(dict.fromkeys([*there, session.loaded.checkpoint]))
             if tuple(self._checkpoint.options) != options:
                 self._checkpoint.options = options
             _put(self._checkpoint, session.loaded.checkpoint)
@@ -325,9 +335,14 @@ class Page:
             scales={"x": {"time": False}, "y": {"auto": False, "min": -1.05, "max": 1.05}},
             axes=axes,
             title="Actions",
-            legend={"show": len(names) <= _LEGEND},
+            legend={"show": False},
             height=320,
         )
+        key = " · ".join(
+            f'<span style="color:{_COLORS[i % len(_COLORS)]}">{escape(name) or f"action {i}"}</span>'
+            for i, name in enumerate(names)
+        )
+        self._gui.add_html(_small(f"{key}<br>over seconds since the last reset"))
 
     def _show_plots(self) -> None:
         trace, robot = self._session.trace, self._session.robot
@@ -409,12 +424,13 @@ def _joints(
         coordinate = int(model.link_coordinate[link])
         name = name or f"joint {link}"
         if model.link_joint[link] == FREE:
-            height = float(model.initial_q[coordinate + 2])
+            height = round(float(model.initial_q[coordinate + 2]), 2)
             found.append((coordinate + 2, f"{name} height (m)", height - 1.0, height + 1.0))
             continue
         slides = model.link_joint[link] == PRISMATIC
         low, high = ranges.get(coordinate, (-1.0, 1.0) if slides else (-np.pi, np.pi))
-        found.append((coordinate, f"{name} ({'m' if slides else 'rad'})", low, high))
+        unit = "m" if slides else "rad"
+        found.append((coordinate, f"{name} ({unit})", round(low, 2), round(high, 2)))
     return found
 
 
@@ -432,8 +448,8 @@ def _embed(image: np.ndarray) -> str:
     data = base64.b64encode(file.getvalue()).decode()
     return (
         f'<img alt="what the policy sees" decoding="sync" src="data:image/png;base64,{data}" '
-        f'style="display:block;width:calc(100% - 1em);margin:0.3em 0.5em;aspect-ratio:{width}/{height};'
-        'image-rendering:pixelated">'
+        f'style="display:block;width:calc(100% - 1em);margin:0.3em 0.5em;max-height:14em;'
+        f'aspect-ratio:{width}/{height};object-fit:contain;image-rendering:pixelated">'
     )
 
 

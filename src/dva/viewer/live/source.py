@@ -71,11 +71,12 @@ class Source:
             )
 
     def checkpoints(self) -> list[str]:
-        """Lists the checkpoints that there are now."""
+        """Lists the checkpoints that there are now; whether they are whole shows when one is
+        loaded."""
         run = self.run
         if run is None:
             return []
-        return [name for name in CHECKPOINTS if read_pointer(run.checkpoints, name) is not None]
+        return [name for name in CHECKPOINTS if (run.checkpoints / f"{name}.json").is_file()]
 
     def newest(self, checkpoint: str) -> Path | None:
         """Returns the file that a checkpoint's name stands for now; None if there is none."""

@@ -82,7 +82,7 @@ class Viewer:
         self._session, self._host = session, host
         self._asked: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._fault: BaseException | None = None
+        self._fault: Exception | None = None
         self._page = page.Page(session, self.do, host, port)
         self._thread = threading.Thread(target=self._live, name="dva-viewer", daemon=True)
         self._thread.start()
@@ -155,8 +155,9 @@ class Viewer:
                 began = time.perf_counter()
                 self._tick(began)
                 self._stopping.wait(max(0.001, 1.0 / FRAMES - (time.perf_counter() - began)))
-        except BaseException as error:
+        except Exception as error:
             self._fault = error
+            self._page.complain(f"The viewer has ended: {type(error).__name__}: {one_line(error)}")
 
     def _tick(self, now: float) -> None:
         """Does what pages ask for, lets time pass, and shows it."""
