@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NOW := $(shell date +%Y%m%d-%H%M%S)
 RUN ?= runs/demo-$(NOW)
-EXTRAS ?= dev,deploy
+EXTRAS ?= dev,deploy,view
 DEMO_FLAGS ?=
 
 # PyTorch's own index has a CPU build, a tenth of the size of the CUDA build that PyPI gives on

@@ -24,9 +24,7 @@ class MadeSource(Source):
     def make_env(self, num_envs: int) -> VectorEnv:
         if self.config is not None:
             return build_env(self.config, num_envs, "cpu", self.seed, threads=1)
-        return make(
-            self.task, num_envs, "cpu", self.seed, self.observe, self.image_size, threads=1
-        )
+        return make(self.task, num_envs, "cpu", self.seed, self.observe, self.image_size, threads=1)
 
     def checkpoints(self) -> list[str]:
         return ["latest"]

@@ -60,7 +60,8 @@ def step_of(page: Any) -> int:
 def wait_for(page: Any, condition: str, *values: Any) -> None:
     """Waits until a condition holds for the number of the episode's step, `step`."""
     script = (
-        "([condition, ...values]) => { const found = document.body.innerText.match(/Step (\\d+) of/);"
+        "([condition, ...values]) => {"
+        " const found = document.body.innerText.match(/Step (\\d+) of/);"
         " const step = found ? Number(found[1]) : -1;"
         " return new Function('step', 'values', 'return ' + condition)(step, values); }"
     )
@@ -102,7 +103,7 @@ def test_a_browser_shows_a_run_and_its_controls_work(shown, open_viewer):
     page.get_by_role("button", name="Step").click()
     wait_for(page, "step === values[0] + 1", before)
 
-    # Cart and poles stand before the floor: the scene has the floor's greys and the robots' colours.
+    # Carts and poles stand on the floor: there are the floor's greys and the robots' colours.
     scene = pixels(page)
     assert scene.reshape(-1, 3).std(0).min() > 10
     spread = scene.max(-1) - scene.min(-1)

@@ -107,6 +107,7 @@ def test_a_push_changes_the_momentum_of_a_free_robot_by_the_impulse():
     for _ in range(3):
         session.step()
     model, state = session.env.simulator.model, session.env.state
+    assert isinstance(model, Model)
     before, step = state.joint_qd.clone(), session.episode_step()
     impulse = np.array([3.0, -2.0, 5.0])
     session.push(impulse.tolist(), "front_left_leg", robot=1)

@@ -177,9 +177,7 @@ def _turn(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
 def _checks(side: float, odd: int) -> tuple[np.ndarray, np.ndarray]:
     """Makes every second check of a floor around the origin; `odd` picks which."""
     half = _FLOOR_CHECKS // 2
-    cells = [
-        (i, j) for i in range(-half, half) for j in range(-half, half) if (i + j) % 2 == odd
-    ]
+    cells = [(i, j) for i in range(-half, half) for j in range(-half, half) if (i + j) % 2 == odd]
     corners = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)], float)
     lower = np.array([(i, j, 0) for i, j in cells], float)
     vertices = ((lower[:, None] + corners) * side).reshape(-1, 3)

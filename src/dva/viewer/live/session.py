@@ -257,9 +257,7 @@ class Session:
             described = self.env.task.state_observation(joint_q, pushed, self._last_action)
         known = tensors[f"observed.{STATE}"].detach().clone()
         known[row] = described[row]
-        self.env.put_tensors(
-            {**tensors, "physics.joint_qd": pushed, f"observed.{STATE}": known}
-        )
+        self.env.put_tensors({**tensors, "physics.joint_qd": pushed, f"observed.{STATE}": known})
 
     def _require_robot(self, robot: int) -> int:
         if not 0 <= robot < self.env.num_envs:

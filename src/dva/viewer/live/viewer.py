@@ -218,8 +218,8 @@ def _load_page() -> Any:
         importlib.import_module("viser")
     except ImportError as error:
         raise UsageError(
-            f"The viewer needs viser, which cannot be imported ({one_line(error)}). Install it: pip "
-            "install 'dva[view]', in a checkout pip install -e '.[view]'."
+            f"The viewer needs viser, which cannot be imported ({one_line(error)}). Install it: "
+            "pip install 'dva[view]', in a checkout pip install -e '.[view]'."
         ) from error
     return importlib.import_module("dva.viewer.live.page")
 
