@@ -1,6 +1,7 @@
 """What tests of the live viewer share."""
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -16,6 +17,13 @@ from dva import runs, tasks  # noqa: E402
 from dva.envs import make  # noqa: E402
 from dva.runs import Run  # noqa: E402
 from dva.viewer.live.source import Source  # noqa: E402
+
+
+@pytest.fixture
+def with_viser() -> None:
+    """Skips a test where viser is not installed, unless CI is set: there it must be."""
+    if not os.environ.get("CI"):
+        pytest.importorskip("viser")
 
 
 @pytest.fixture

@@ -83,9 +83,8 @@ def ink(page: Any) -> list[int]:
 
 
 @pytest.fixture
-def shown(tiny_run: Any, tmp_path: Path) -> Iterator[Any]:
+def shown(tiny_run: Any, tmp_path: Path, with_viser: None) -> Iterator[Any]:
     """A viewer of a run with two checkpoints, of iterations 2 and 9."""
-    pytest.importorskip("viser")
     run = Run.open(shutil.copytree(tiny_run().path, tmp_path / "run"))
     found = load_checkpoint(run.checkpoints)
     info = {**found.info, "env_steps": 64, "iteration": 9}

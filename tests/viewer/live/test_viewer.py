@@ -1,6 +1,7 @@
 """The viewer: its address, its thread, its command."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,12 +14,13 @@ import pytest
 from made_sources import task_source
 
 from dva.cli import main
-from dva.runs import UsageError
+from dva.runs import Run, UsageError
+from dva.runs.checkpoint import load_checkpoint, save_checkpoint
 from dva.viewer import Viewer, view
 from dva.viewer.live import viewer as live
 from dva.viewer.live.session import Session
 
-pytest.importorskip("viser")
+pytestmark = pytest.mark.usefixtures("with_viser")
 
 
 def until(condition, seconds: float = 30.0) -> None:
@@ -71,6 +73,19 @@ def test_time_passes_at_the_chosen_speed_and_steps_that_come_too_late_are_left_o
     began = time.perf_counter()
     viewer._pass_time(now + 100.0)
     assert time.perf_counter() - began < 1.0 and viewer._clock == now + 100.0
+
+
+def test_it_follows_training(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "_KEEP_UP", 0.05)
+    run = Run.open(shutil.copytree(tiny_run().path, tmp_path / "run"))
+    with view(run, port=0, device="cpu") as viewer:
+        loaded = viewer.session.loaded
+        assert loaded is not None and loaded.info["iteration"] == 2
+        viewer.do(lambda: setattr(viewer.session, "follows_training", True))
+        found = load_checkpoint(run.checkpoints)
+        info = {**found.info, "env_steps": 64, "iteration": 9}
+        save_checkpoint(run.checkpoints, found.tensors, info)
+        until(lambda: viewer.session.loaded.info["iteration"] == 9)  # type: ignore[union-attr]
 
 
 def test_faults_are_told_and_the_last_one_ends_the_viewer(monkeypatch):

@@ -26,6 +26,8 @@ _COLORS = (
     "#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2", "#ca8a04", "#db2777",
     "#4f46e5", "#65a30d", "#0d9488", "#7c3aed",
 )  # fmt: skip
+_ACTION_STEPS = 120
+"""Steps whose actions are drawn."""
 _STYLE = """<style>
 @media (max-width: 48em) {
   .mantine-Paper-root[style*="position: fixed"][style*="bottom: 0"] {
@@ -64,10 +66,8 @@ class Page:
         with contextlib.redirect_stdout(io.StringIO()):  # it says its address in its own way
             self._server = _Server(host, port, label=f"dva · {session.source.name}", verbose=False)
         self._gui = self._server.gui
-        self._gui.configure_theme(
-            show_logo=False, show_share_button=False, control_width="large",
-            brand_color=(37, 99, 235),
-        )  # fmt: skip
+        self._dark = True
+        self._turn()
         self._stage = Stage(self._server, session, self._push)
         self._next_image = self._plotted = -1.0
         self._stale = {"image": True, "plot": True}
@@ -82,6 +82,7 @@ class Page:
         with plots.add_tab("Plots"):
             self._add_plots()
         plots.dock_left()
+        self._gui.add_command("Light or dark", hotkey="D").on_trigger(lambda _: self._turn())
 
     @property
     def port(self) -> int:
@@ -126,6 +127,14 @@ class Page:
         """Lets go of the port."""
         with contextlib.redirect_stdout(io.StringIO()):
             self._server.stop()
+
+    def _turn(self) -> None:
+        """Makes the panels light if they are dark, and dark if they are light."""
+        self._dark = not self._dark
+        self._gui.configure_theme(
+            show_logo=False, show_share_button=False, control_width="large",
+            brand_color=(37, 99, 235), dark_mode=self._dark,
+        )  # fmt: skip
 
     def _push(self, direction: np.ndarray, body: str, robot: int) -> None:
         self._controls.push(direction, body, robot)
@@ -259,7 +268,8 @@ class Page:
             return
         times = trace.times()
         self._rewards.data = (times, trace.rewards(robot))
-        self._actions.data = (times, *trace.actions(robot))
+        recent = slice(-_ACTION_STEPS, None)  # more would be a thicket
+        self._actions.data = (times[recent], *trace.actions(robot)[:, recent])
 
 
 def _embed(image: np.ndarray) -> str:
