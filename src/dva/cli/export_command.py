@@ -10,6 +10,7 @@ import tyro
 from dva.cli.flags import parse
 from dva.deploy import export_run
 from dva.deploy.export import Parity
+from dva.runs import Run
 
 __all__ = ["run"]
 
@@ -32,12 +33,15 @@ class ExportFlags:
     """Also write a graph in int8, FILE with .int8.onnx."""
     checkpoint: Literal["latest", "best"] = "latest"
     """Which checkpoint: the last one, or the one with the best return in training."""
+    trust_code: bool = False
+    """Import code of the run's own that its configuration names as MODULE:NAME."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
     flags = parse(ExportFlags, arguments, "export")
-    made = export_run(flags.run, flags.output, flags.checkpoint, flags.int8)
+    run_ = Run.open(flags.run, flags.trust_code)
+    made = export_run(run_, flags.output, flags.checkpoint, flags.int8)
     print(f"float32   {_describe(made.graph, made.parity)}")
     if made.int8 is not None and made.int8_parity is not None:
         print(f"int8      {_describe(made.int8, made.int8_parity)}")

@@ -29,6 +29,8 @@ class ReportFlags:
     """HTML file to write; one that is there is replaced."""
     videos: int = VIDEOS
     """Videos of each run that are taken along, evenly spread over its training; 0: none."""
+    trust_code: bool = False
+    """Import code of the runs' own that their configurations name as MODULE:NAME."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -36,7 +38,8 @@ def run(arguments: Sequence[str]) -> int:
     flags = parse(ReportFlags, arguments, "report")
     if not flags.runs:
         raise UsageError("Give the folders of runs or of a benchmark: dva report RUN...")
-    for note in write_report(flags.runs, flags.output, flags.videos):
+    notes = write_report(flags.runs, flags.output, flags.videos, flags.trust_code)
+    for note in notes:
         print(note)
     size = flags.output.stat().st_size / 2**20
     print(f"report   {flags.output} ({size:.1f} MB)")

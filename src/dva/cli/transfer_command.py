@@ -10,6 +10,7 @@ import tyro
 
 from dva.cli.flags import parse
 from dva.deploy import transfer
+from dva.runs import Run
 
 __all__ = ["run"]
 
@@ -32,12 +33,15 @@ class TransferFlags:
     """Print one JSON object with the return of every episode instead of text."""
     checkpoint: Literal["latest", "best"] = "latest"
     """Which checkpoint: the last one, or the one with the best return in training."""
+    trust_code: bool = False
+    """Import code of the run's own that its configuration names as MODULE:NAME."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
     flags = parse(TransferFlags, arguments, "transfer")
-    found = transfer(flags.run, flags.episodes, flags.checkpoint, flags.video)
+    run_ = Run.open(flags.run, flags.trust_code)
+    found = transfer(run_, flags.episodes, flags.checkpoint, flags.video)
     if flags.json:
         print(json.dumps({"run": str(flags.run), **found.to_dict()}))
         return 0

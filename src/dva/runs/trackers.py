@@ -21,11 +21,18 @@ __all__ = ["TRACKERS", "Tracking", "require_tracker", "tracking"]
 
 PROJECT = "dva"
 """Name of the project or experiment that runs are collected in."""
+PATIENCE = 30
+"""Seconds that a tracker may keep training waiting at its start and at its end."""
+_MOST_PARAMS = 100
+"""Parameters that MLflow takes at once."""
 FILE = "trackers.json"
 """In a run's folder: what each tracker calls the run, so that a resumed one goes on there."""
 
 
 class _Tracker(Protocol):
+    identity: str
+    """What the tracker calls the run."""
+
     def log(self, numbers: Mapping[str, float], step: int) -> None:
         """Takes the metrics of one iteration."""
         ...
@@ -42,11 +49,25 @@ class _Wandb:
 
     def __init__(self, run: Run, known: str | None) -> None:
         wandb = importlib.import_module(self.module)
+        settings = wandb.Settings(
+            silent=True, console="off", init_timeout=PATIENCE, finish_timeout=PATIENCE,
+            finish_timeout_raises=True,
+        )  # fmt: skip
         self._run = wandb.init(
             project=PROJECT, name=run.name, id=known, resume="allow", dir=str(run.path),
-            config=config_to_dict(run.config), settings=wandb.Settings(silent=True),
+            config=config_to_dict(run.config), settings=settings,
         )  # fmt: skip
         self.identity = str(self._run.id)
+
+    @classmethod
+    def require(cls) -> None:
+        """Makes sure that nobody has to be asked for a key in the middle of a training."""
+        wandb = importlib.import_module(cls.module)
+        if wandb.setup().settings.mode == "online" and not wandb.login(prompt=False):
+            raise UsageError(
+                "Weights & Biases has no API key here: give one with `wandb login`, or keep "
+                "everything in the run's folder with WANDB_MODE=offline."
+            )
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
         self._run.log(dict(numbers), step=step)
@@ -63,10 +84,13 @@ class _Mlflow:
 
     def __init__(self, run: Run, known: str | None) -> None:
         mlflow = importlib.import_module(self.module)
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(PATIENCE // 3))
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         self._entities = importlib.import_module("mlflow.entities")
         # Chosen by the environment's variable, or else local.
         place = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else _local(run.path)
         self._client = mlflow.MlflowClient(tracking_uri=place)
+        self._told = 0
         if known is None:
             found = self._client.get_experiment_by_name(PROJECT)
             experiment = (
@@ -74,13 +98,29 @@ class _Mlflow:
             )
             made = self._client.create_run(experiment, run_name=run.name)
             self.identity = str(made.info.run_id)
-            for name, value in _flat(config_to_dict(run.config)).items():
-                self._client.log_param(self.identity, name, value)
+            flat = _flat(config_to_dict(run.config)).items()
+            params = [self._entities.Param(name, str(value)) for name, value in flat]
+            for start in range(0, len(params), _MOST_PARAMS):
+                part = params[start : start + _MOST_PARAMS]
+                self._client.log_batch(self.identity, params=part)
         else:
             self.identity = known
             self._client.update_run(known, status="RUNNING")
+            history = self._client.get_metric_history(known, "env_steps")
+            self._told = max((metric.step for metric in history), default=0)
+
+    @classmethod
+    def require(cls) -> None:
+        """Needs nothing but its package."""
+        importlib.import_module(cls.module)
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
+        if step <= self._told:  # computed once more after a kill, with the same result
+            return
+        self._told = step
+        self._send(numbers, step)
+
+    def _send(self, numbers: Mapping[str, float], step: int) -> None:
         now = int(1000 * time.time())
         metrics = [self._entities.Metric(name, x, now, step) for name, x in numbers.items()]
         self._client.log_batch(self.identity, metrics=metrics)
@@ -88,7 +128,7 @@ class _Mlflow:
     def close(self, evaluation: Mapping[str, Any] | None, finished: bool) -> None:
         numbers = _evaluation_numbers(evaluation)
         if numbers:
-            self.log(numbers, step=0)
+            self._send(numbers, self._told)
         self._client.set_terminated(self.identity, "FINISHED" if finished else "KILLED")
 
 
@@ -100,11 +140,11 @@ def require_tracker(name: str) -> None:
     """Makes sure that a tracker can be used.
 
     Raises:
-        UsageError: it is not known, or its package is missing.
+        UsageError: it is not known, its package is missing, or it would have to ask for a key.
     """
-    module = TRACKERS[require_known("tracker", name, TRACKERS)].module
+    tracker = TRACKERS[require_known("tracker", name, TRACKERS)]
     try:
-        importlib.import_module(module)
+        tracker.require()
     except ImportError as error:
         raise UsageError(
             f"The tracker {name} needs its package ({one_line(error)}). Install it: pip install "

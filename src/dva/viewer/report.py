@@ -22,13 +22,16 @@ VIDEOS = 3
 """Videos of each run that are taken along unless another number is asked for."""
 
 
-def write_report(paths: Sequence[Path], output: Path, videos: int = VIDEOS) -> list[str]:
+def write_report(
+    paths: Sequence[Path], output: Path, videos: int = VIDEOS, trust_code: bool = False
+) -> list[str]:
     """Writes the report of runs.
 
     Args:
         paths: folders of runs, of benchmarks, or folders that hold runs.
         output: HTML file to write; one that is there is replaced.
         videos: of each run, as many as are taken along; 0: none.
+        trust_code: let modules be imported that the runs' configurations name as MODULE:NAME.
 
     Returns:
         Lines about what is missing, incomplete or not alike.
@@ -41,7 +44,7 @@ def write_report(paths: Sequence[Path], output: Path, videos: int = VIDEOS) -> l
         raise UsageError(f"The report {str(output)!r} must end in .html.")
     if videos < 0:
         raise UsageError(f"videos is {videos}; it must be 0 or more.")
-    comparison = compare(paths, split=True)
+    comparison = compare(paths, trust_code=trust_code, split=True)
     page = _render(comparison, videos)
     write_atomically(output, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     return comparison.notes
