@@ -26,7 +26,7 @@ _COLORS = (
     "#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2", "#ca8a04", "#db2777",
     "#4f46e5", "#65a30d", "#0d9488", "#7c3aed",
 )  # fmt: skip
-_ACTION_STEPS = 120
+_ACTION_STEPS = 60
 """Steps whose actions are drawn."""
 _STYLE = """<style>
 @media (max-width: 48em) {

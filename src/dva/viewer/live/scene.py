@@ -32,8 +32,7 @@ class Stage:
     Args:
         server: what browsers connect to.
         session: whose robots are drawn.
-        push: is called when somebody clicks on a robot: which body of which one, and along which
-            direction he looks at it.
+        push: is called when somebody clicks on a robot, with the direction of the look.
 
     Attributes:
         follows: whether the picture moves with the shown robot.
