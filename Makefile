@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NOW := $(shell date +%Y%m%d-%H%M%S)
-EXTRAS ?= dev,docs
+EXTRAS ?= dev,docs,deploy,view
 RUN ?= runs/demo-$(NOW)
 DEMO_FLAGS ?=
 

@@ -1,12 +1,10 @@
 """The documentation site: built strictly, and looked at in a browser."""
 
 import ast
-import contextlib
 import functools
 import http.server
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -26,7 +24,6 @@ PAGES = (
 WIDTHS = {"desktop": 1280, "phone": 390}
 TYPES = (type, types.FunctionType)
 """What the reference describes; constants stand where they are used."""
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 
 @pytest.fixture(scope="module")
@@ -58,24 +55,6 @@ def address(site: Path) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_address[1]}/"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Starts the system's browser. Where CI is set it must be there; elsewhere tests skip."""
-    path = os.environ.get("DVA_BROWSER") or shutil.which("chromium") or shutil.which("chrome")
-    if path is None:
-        text = "No chromium: install it (apt-get install chromium), or name one in DVA_BROWSER."
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
-    with contextlib.suppress(ImportError) if not os.environ.get("CI") else contextlib.nullcontext():
-        from playwright.sync_api import sync_playwright
-
-        with sync_playwright() as playwright:
-            found = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=120_000)
-            yield found
-            found.close()
-        return
-    pytest.skip("needs playwright (extra dev)")
 
 
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS.keys())
