@@ -1,5 +1,6 @@
 # make demo   set up, train Cartpole from pixels on the CPU (under 10 minutes), film the result
-# make test   set up, then lint (ruff), order of the rooms (import-linter), types (pyright), tests
+# make test   set up, then lint (ruff, codespell), order of the rooms (import-linter), types (pyright), tests
+# make docs   set up, then build the documentation site into site/, strictly
 # make setup  only set up: .venv with the package and its dependencies at tested versions
 
 PYTHON ?= python3
@@ -7,8 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NOW := $(shell date +%Y%m%d-%H%M%S)
+EXTRAS ?= dev,docs,deploy,view
 RUN ?= runs/demo-$(NOW)
-EXTRAS ?= dev,deploy
 DEMO_FLAGS ?=
 
 # PyTorch's own index has a CPU build, a tenth of the size of the CUDA build that PyPI gives on
@@ -16,7 +17,7 @@ DEMO_FLAGS ?=
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 PROBE := import urllib.request as u; u.urlopen("$(CPU_INDEX)/torch/", timeout=5).close()
 
-.PHONY: demo test setup lint types tests clean
+.PHONY: demo test setup lint types tests docs clean
 .NOTPARALLEL:
 
 setup: $(STAMP)
@@ -31,20 +32,12 @@ $(STAMP): pyproject.toml constraints-cpu.txt
 	touch $@
 
 demo: setup
-	@$(BIN)/dva train cartpole --preset cpu --device cpu --evaluation-episodes 0 --run-dir $(RUN) $(DEMO_FLAGS)
-	@$(BIN)/dva eval $(RUN) --device cpu --video $(RUN)/videos/evaluation.mp4
-	@echo
-	@echo "The policy's video:  $(RUN)/videos/evaluation.mp4"
-	@echo "Its learning curve:  $(RUN)/curve.png"
-	@echo "Then try:"
-	@echo "  $(BIN)/dva list                              other tasks"
-	@echo "  $(BIN)/dva train cartpole --seed 1           another seed"
-	@echo "  $(BIN)/tensorboard --logdir runs             all metrics"
-	@echo "  $(BIN)/dva train cartpole --help             every hyperparameter"
+	@$(BIN)/dva demo --run-dir $(RUN) $(DEMO_FLAGS)
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 types: setup
 	$(BIN)/pyright
@@ -52,7 +45,10 @@ types: setup
 tests: setup
 	$(BIN)/pytest
 
+docs: setup
+	$(BIN)/mkdocs build --strict
+
 test: lint types tests
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .ruff_cache site

@@ -1,7 +1,5 @@
-"""A browser for tests of what people look at: the system's chromium, driven by Playwright."""
+"""Pages in a browser, and runs made up for tests."""
 
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,25 +9,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))  # runs made up for tests
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 PATIENCE = 120_000
 """Milliseconds; machines that test may be busy."""
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Starts the browser. Where CI is set it must be there; elsewhere the tests are skipped."""
-    path = os.environ.get("DVA_BROWSER") or shutil.which("chromium") or shutil.which("chrome")
-    if path is None:
-        text = "No chromium: install it (apt-get install chromium), or name one in DVA_BROWSER."
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
-    sync_api = pytest.importorskip("playwright.sync_api") if not os.environ.get("CI") else None
-    if sync_api is None:
-        import playwright.sync_api as sync_api  # a missing package fails here
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=PATIENCE)
-        yield found
-        found.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 Enters: a run. Leaves: an ONNX graph with everything the policy needs inside, and a contract that
 says what goes in and out of it (`export_run`); or the return of the policy where MuJoCo itself
-simulates the same file (`transfer`). ONNX and its runtime are the extra `dva[deploy]`, imported
+simulates the same file (`transfer`). ONNX and its runtime are the extra `dva-rl[deploy]`, imported
 when they are used. Change the graph in `graph`, and the words of the contract in `contract`;
 whoever reads contracts must be able to tell by "format".
 """

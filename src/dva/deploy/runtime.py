@@ -10,7 +10,7 @@ __all__ = ["load_module", "open_session"]
 
 
 def load_module(name: str) -> Any:
-    """Imports a module of the extra `dva[deploy]`.
+    """Imports a module of the extra `dva-rl[deploy]`.
 
     Raises:
         UsageError: it is not installed; the text says how to install it.
@@ -20,7 +20,7 @@ def load_module(name: str) -> Any:
     except ImportError as error:
         raise UsageError(
             f"Exported policies need {name.partition('.')[0]}, which cannot be imported "
-            f"({one_line(error)}). Install it: pip install 'dva[deploy]', in a checkout "
+            f"({one_line(error)}). Install it: pip install 'dva-rl[deploy]', in a checkout "
             "pip install -e '.[deploy]'."
         ) from error
 

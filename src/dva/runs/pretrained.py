@@ -1,7 +1,8 @@
 """Trained policies that come with the package: small files, unpacked into run folders.
 
 A file is one policy in safetensors. Its large matrices are int8 with a scale for each row; the rest
-is float16 where that can hold it. What it was trained with, and what it returns, are JSON in the file's metadata.
+is float16 where that can hold it. What it was trained with, and what it returns, are JSON in the
+file's metadata.
 """
 
 import json

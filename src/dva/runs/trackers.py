@@ -148,7 +148,7 @@ def require_tracker(name: str) -> None:
     except ImportError as error:
         raise UsageError(
             f"The tracker {name} needs its package ({one_line(error)}). Install it: pip install "
-            f"'dva[{name}]', in a checkout pip install -e '.[{name}]'."
+            f"'dva-rl[{name}]', in a checkout pip install -e '.[{name}]'."
         ) from error
 
 
