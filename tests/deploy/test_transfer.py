@@ -1,6 +1,10 @@
 """MuJoCo behind our contract, and the return of a policy in it."""
 
+# pyright: reportAttributeAccessIssue=false
+# (MuJoCo's bindings are compiled and come without types.)
+
 import json
+import math
 
 import mujoco
 import numpy as np
@@ -10,18 +14,20 @@ from dva import tasks
 from dva.cli import main
 from dva.deploy import Transfer, transfer
 from dva.runs import Evaluation
-from dva.sim import MujocoSimulator, SimulatorRequest, to_mujoco
+from dva.sim import MujocoSimulator, SimulatorRequest, find_simulator, to_mujoco
 from dva.sim.coordinates import from_mujoco
 
 
-def simulator(task_name: str, num_envs: int = 2, inertia: str = "physical") -> MujocoSimulator:
+def request(task_name: str, num_envs: int, inertia: str) -> SimulatorRequest:
     task = tasks.get(task_name)
-    return MujocoSimulator(
-        SimulatorRequest(
-            robot=str(task.mjcf), inertia=inertia, num_envs=num_envs, device=torch.device("cpu"),
-            control_dt=task.control_dt, substeps=task.substeps, mass_matrix_interval=1,
-        )  # fmt: skip
-    )
+    return SimulatorRequest(
+        robot=str(task.mjcf), inertia=inertia, num_envs=num_envs, device=torch.device("cpu"),
+        control_dt=task.control_dt, substeps=task.substeps, mass_matrix_interval=1,
+    )  # fmt: skip
+
+
+def simulator(task_name: str, num_envs: int = 2, inertia: str = "physical") -> MujocoSimulator:
+    return MujocoSimulator(request(task_name, num_envs, inertia))
 
 
 def test_coordinates_come_back_from_mujoco():
@@ -37,6 +43,7 @@ def test_coordinates_come_back_from_mujoco():
 def test_a_step_is_mujocos_own():
     task, ours = tasks.get("cartpole"), simulator("cartpole", 1)
     m = mujoco.MjModel.from_xml_path(str(task.mjcf))
+    m.dof_damping.reshape(2, -1)[:, 0] += 1.0  # of the file's user data
     data = mujoco.MjData(m)
     data.qpos[:], data.ctrl[:] = (0.3, 2.0), 0.5
     for _ in range(round(task.control_dt / m.opt.timestep)):
@@ -45,6 +52,18 @@ def test_a_step_is_mujocos_own():
     after = ours.step(state, torch.tensor([[0.5]]))
     np.testing.assert_allclose(after.joint_q[0], data.qpos, rtol=1e-5)
     np.testing.assert_allclose(after.joint_qd[0], data.qvel, rtol=1e-5)
+
+
+def test_without_contacts_both_physics_agree():
+    task, theirs = tasks.get("cartpole"), simulator("cartpole")
+    ours = find_simulator("warp")(request("cartpole", 2, "physical"))
+    start = task.start(2, torch.Generator().manual_seed(0), torch.device("cpu"), True)
+    here, there = ours.new_state(*start), theirs.new_state(*start)
+    for step in range(20):
+        action = torch.full((2, 1), 0.3 * math.sin(0.2 * step))
+        here, there = ours.step(here, action), theirs.step(there, action)
+    assert (here.joint_q - start[0]).abs().min() > 0.1  # it has moved
+    torch.testing.assert_close(there.joint_q, here.joint_q, atol=2e-3, rtol=0)
 
 
 def test_a_robot_rests_on_the_floor_that_was_added():

@@ -73,7 +73,7 @@ def test_a_tracker_is_told_of_every_iteration_and_goes_on_after_a_resume(tiny, r
     assert (first.known, second.known) == (None, "first")
     assert json.loads((run.path / FILE).read_text()) == {"recorder": "first"}
     evaluation, finished = second.end
-    assert finished and evaluation["mean"] == run.evaluation()["mean"]
+    assert finished and evaluation["mean"] == evaluated(run)
 
 
 def test_a_fault_is_said_once_and_training_goes_on(tiny, recorder, monkeypatch):
@@ -101,8 +101,7 @@ def test_a_missing_package_is_named_before_anything_is_made(tiny, recorder, monk
 
 def records(path: Path) -> Iterator[Any]:
     """Reads what W&B keeps offline: messages in LevelDB's log format, in blocks of 32 KiB."""
-    from wandb.proto import wandb_internal_pb2
-
+    record: Any = importlib.import_module("wandb.proto.wandb_internal_pb2").Record
     raw, place, held = path.read_bytes(), 7, b""
     while place + 7 <= len(raw):
         left = 2**15 - place % 2**15
@@ -113,7 +112,7 @@ def records(path: Path) -> Iterator[Any]:
         held += raw[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # whole, or the last part
-            yield wandb_internal_pb2.Record.FromString(held)
+            yield record.FromString(held)
             held = b""
 
 
@@ -143,13 +142,19 @@ def test_weights_and_biases_offline(needed, tmp_path, monkeypatch):
     summary: dict[str, Any] = {}
     for record in seen[second]:
         summary |= values(record.summary.update)
-    assert summary["evaluation_mean"] == runs.Run.open(path).evaluation()["mean"]
+    assert summary["evaluation_mean"] == evaluated(runs.Run.open(path))
     assert [record.exit.exit_code for record in seen[second] if record.HasField("exit")] == [0]
 
     # Nothing that is learned depends on who is told of it.
     alone = tmp_path / "alone"
     assert main([*TRAIN, "--evaluation-episodes", "0", "--run-dir", str(alone)]) == 0
     assert [learned(row) for row in runs.Run.open(alone).metrics()] == [learned(x) for x in rows]
+
+
+def evaluated(run: runs.Run) -> float:
+    found = run.evaluation()
+    assert found is not None
+    return found["mean"]
 
 
 def learned(row: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +182,7 @@ def test_mlflow_without_a_server(needed, tmp_path, monkeypatch):
     assert [one.value for one in kept] == [row["actor_loss"] for row in rows]
     found = client.get_run(identity)
     assert found.info.status == "FINISHED" and found.data.params["env.task"] == "cartpole"
-    assert found.data.metrics["evaluation_mean"] == runs.Run.open(path).evaluation()["mean"]
+    assert found.data.metrics["evaluation_mean"] == evaluated(runs.Run.open(path))
     (experiment,) = (one for one in client.search_experiments() if one.name == "dva")
     assert len(client.search_runs([experiment.experiment_id])) == 1
 

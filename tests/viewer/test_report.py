@@ -20,6 +20,11 @@ ROWS = [
     for k in range(4)
 ]
 
+PLAY = """async video => {
+    await video.play();
+    while (video.currentTime < 0.1) await new Promise(done => setTimeout(done, 50));
+}"""
+
 
 def drawn(page: Path) -> dict[str, Any]:
     """Returns the JSON that a page's script reads."""
@@ -54,7 +59,7 @@ def test_a_page_holds_curves_bands_settings_and_the_command(tmp_path):
     feedback = bands["visual_feedback"]["minutes"]
     assert feedback["low"] == feedback["high"] == feedback["mean"]  # the same for every seed
     text = (tmp_path / "report.html").read_text()
-    assert "algorithm.horizon" in text and "seconds for a million" in text.lower()
+    assert "algorithm.<wbr>horizon" in text and "seconds for a million" in text.lower()
     for link in re.findall(r'(?:src|href)="([^"]*)"', text):
         assert link.startswith(("#", "data:")), link
 
@@ -93,7 +98,8 @@ def test_the_command_takes_videos_along_and_names_what_is_wrong(tmp_path, capsys
     output = tmp_path / "page.html"
     assert main(["report", str(run.path), "-o", str(output), "--videos", "2"]) == 0
     text = output.read_text()
-    assert text.count("data:video/mp4") == 2 and "step-000000000004" in text
+    assert text.count("data:video/mp4") == text.count('poster="data:image/jpeg') == 2
+    assert re.search(r">0 steps<.*>4 steps<", text, re.S)  # first and last
     assert str(output) in capsys.readouterr().out
     assert main(["report", str(run.path), "-o", str(tmp_path / "page.txt")]) == 2
     assert "must end in .html" in capsys.readouterr().err
@@ -125,8 +131,7 @@ def test_a_browser_draws_the_page(tmp_path, open_page, width, scheme):
     assert "seed 1" in figure.locator(".tip").text_content()
 
     video = page.locator("video")
-    video.evaluate("video => video.play()")
-    page.wait_for_function("document.querySelector('video').currentTime > 0.1")
+    video.evaluate(PLAY)
     assert video.evaluate("video => [video.videoWidth, video.error]") == [64, None]
     page.locator("#theme").click()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != dark

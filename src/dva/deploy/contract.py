@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dva import __version__, tasks
+from dva import tasks
 from dva.compute.errors import UsageError, usage_errors
 from dva.deploy.graph import FIRST, PolicyGraph, frames_name
 from dva.deploy.runtime import open_session
 from dva.runs import Run
 from dva.runs.files import parse_object, read_json_object
-from dva.runs.machine import git_commit
+from dva.runs.machine import git_commit, versions
 from dva.sim.mjcf.compiling import compile_mjcf
 from dva.spec import ObservationSpec
 
@@ -110,7 +110,7 @@ def contract_of(
         "algorithm": run.config.algo,
         "run": run.name,
         "env_steps": info["env_steps"],
-        "dva": __version__,
+        "dva": versions()["dva"],
         "commit": git_commit(),
         "control_dt": action.control_dt,
         "rate": 1.0 / action.control_dt,

@@ -197,7 +197,7 @@ def _translate(graph: PolicyGraph, example: _Step, contract: str, path: Path) ->
     path.write_bytes(program.model_proto.SerializeToString())
 
 
-def _trace(graph: PolicyGraph, example: _Step, shapes: Mapping[str, Any]) -> Any:
+def _trace(graph: PolicyGraph, example: _Step, shapes: dict[str, Any]) -> Any:
     """Traces a graph as it is written, or else as it runs, which Python's numbers can mislead."""
     faults: list[Exception] = []
     for strict in (True, False):

@@ -12,6 +12,7 @@ import torch
 
 from dva.sim.coordinates import from_mujoco, to_mujoco
 from dva.sim.mjcf.compiling import compile_spec, mujoco_warnings, read_spec
+from dva.sim.mjcf.importer import limit_laws
 from dva.sim.mjcf.published import read_inertias
 from dva.sim.mjcf.skeleton import build_skeleton
 from dva.sim.simulator import SimulatorRequest
@@ -29,8 +30,9 @@ class MujocoSimulator:
 
     The MJCF file is taken as it is: its time step, integrator, solver and contacts, those between
     the robot's own bodies included. Where it has no plane, a floor at z = 0 is added, which leaves
-    friction and softness to the robot's geoms. `user` data, which our own simulator reads, means
-    nothing here. Actions in [-1, 1] span an actuator's control range.
+    friction and softness to the robot's geoms. Of the `user` data that our own simulator reads,
+    only the damping that acts on joints at all times counts, since it is part of the robot. Actions
+    in [-1, 1] span an actuator's control range.
 
     Args:
         request: what an environment asks for; of its substeps nothing is taken.
@@ -52,6 +54,9 @@ class MujocoSimulator:
         )
         self.model = build_skeleton(self._mj_model, path, published)
         _set_inertias(self._mj_model, published)
+        # Damping that acts at all times is part of a robot, as its masses are.
+        damping = self._mj_model.dof_damping.reshape(self._mj_model.nv, -1)[:, 0]
+        damping += limit_laws(self._mj_model, self.model)[:, 1]
         self.num_envs, self.device = request.num_envs, request.device
         self._steps = max(1, round(request.control_dt / self._mj_model.opt.timestep))
         self._mj_model.opt.timestep = request.control_dt / self._steps

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 
 from dva import __version__
 from dva.compute.errors import UsageError
@@ -65,6 +66,7 @@ def _render(comparison: Comparison, videos: int) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["number"] = _number
+    environment.filters["breakable"] = _breakable
     return environment.from_string(_asset("report.html")).render(
         title=_title(comparison),
         made=time.strftime("%Y-%m-%d %H:%M"),
@@ -119,6 +121,12 @@ def _differing(runs: Sequence[dict[str, Any]]) -> set[str]:
     return {
         name for name in names if len({repr(run["settings"].get(name)) for run in runs}) > 1
     }
+
+
+def _breakable(name: str) -> markupsafe.Markup:
+    """Lets a long name break before its underscores and behind its points."""
+    text = str(markupsafe.escape(name)).replace("_", "<wbr>_").replace(".", ".<wbr>")
+    return markupsafe.Markup(text)
 
 
 def _number(value: float | None, digits: int = 1) -> str:

@@ -3,11 +3,13 @@
 import base64
 import math
 import shlex
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import imageio_ffmpeg
 import numpy as np
 
 from dva.runs.config import config_to_dict
@@ -22,6 +24,10 @@ POINTS = 300
 BAND_POINTS = 150
 DIGITS = 5
 """Significant digits of what is drawn."""
+
+
+_PATIENCE = 60
+"""Seconds after which a video has no picture."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def report_group(group: Group, metrics: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _band(group: Group, metric: str, axis: str) -> dict[str, list[float]] | None:
+def _band(group: Group, metric: str, axis: str) -> dict[str, list[float | None]] | None:
     """Averages a metric over seeds where all of them have it; None for fewer than two."""
     series = [_series(member, metric, axis) for member in group.members]
     series = [pair for pair in series if pair[0]]
@@ -194,11 +200,34 @@ def _videos(member: Member, count: int) -> list[dict[str, str]]:
     paths = sorted(member.run.videos.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
     paths = [path for path in paths if not path.name.startswith(".")]
     kept = paths[-1:] if count == 1 else [paths[i] for i in _spread(len(paths), count)]
-    return [{"name": path.stem, "source": _data_address(path)} for path in kept]
+    return [
+        {"name": _title(path), "source": _data_address("video/mp4", path.read_bytes()),
+         "poster": _poster(path)}
+        for path in kept
+    ]  # fmt: skip
 
 
-def _data_address(path: Path) -> str:
-    return "data:video/mp4;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+def _title(path: Path) -> str:
+    """Names a video by what it is of: so many steps, or the name of its file."""
+    kind, _, number = path.stem.partition("-")
+    return f"{int(number):,} steps" if kind == "step" and number.isdigit() else path.stem
+
+
+def _poster(path: Path) -> str:
+    """Takes a picture from a video, to show before it is played; empty if there is none."""
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-vf", "thumbnail=30",
+        "-frames:v", "1", "-q:v", "4", "-f", "mjpeg", "-",
+    ]  # fmt: skip
+    try:
+        made = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=True)
+    except (OSError, subprocess.SubprocessError):  # damaged: the page has the video all the same
+        return ""
+    return _data_address("image/jpeg", made.stdout) if made.stdout else ""
+
+
+def _data_address(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64," + base64.b64encode(content).decode("ascii")
 
 
 def _session(session: dict[str, Any]) -> dict[str, Any]:

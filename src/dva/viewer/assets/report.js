@@ -41,7 +41,14 @@
 
   function logTicks(low, high) {
     const first = Math.ceil(low - 1e-9), last = Math.floor(high + 1e-9);
-    if (last <= first) return ticks(low, high, 3);
+    if (last <= first) {
+      const found = [];
+      for (let k = Math.floor(low); k <= high; k++) {
+        for (const digit of [1, 2, 5]) found.push(k + Math.log10(digit));
+      }
+      const inside = found.filter((x) => x >= low && x <= high);
+      return inside.length > 1 ? inside : ticks(low, high, 3);
+    }
     const every = Math.ceil((last - first + 1) / 5);
     const found = [];
     for (let k = first; k <= last; k += every) found.push(k);
