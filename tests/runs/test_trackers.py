@@ -92,7 +92,7 @@ def test_a_fault_is_said_once_and_training_goes_on(tiny, recorder, monkeypatch):
 def test_a_missing_package_is_named_before_anything_is_made(tiny, recorder, monkeypatch):
     monkeypatch.setattr(Recorder, "module", "no_such_package")
     config = tiny(env_steps=STEPS)
-    with pytest.raises(UsageError, match=r"pip install 'dva\[recorder\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'dva-rl\[recorder\]'"):
         runs.train(config, track="recorder")
     assert not config.run.run_dir.exists()
     with pytest.raises(UsageError, match="Unknown tracker"):
