@@ -75,7 +75,8 @@ class Viewer:
     Args:
         session: what happens. From now on only the viewer's thread may touch it; see `do`.
         page: the module `dva.viewer.live.page`.
-        host, port: where to listen.
+        host: address to listen at.
+        port: port to listen at.
     """
 
     def __init__(self, session: Session, page: Any, host: str, port: int) -> None:
