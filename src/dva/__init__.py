@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dva import (
+        deploy,
         envs,
         learning,
         policies,
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from dva.envs import make
 
 _ROOMS = (
-    "envs", "learning", "policies", "robots", "runs", "sensors", "sim", "spec", "studies", "tasks",
-    "viewer",
+    "deploy", "envs", "learning", "policies", "robots", "runs", "sensors", "sim", "spec", "studies",
+    "tasks", "viewer",
 )  # fmt: skip
 __all__ = [
-    "envs", "learning", "make", "policies", "robots", "runs", "sensors", "sim", "spec", "studies",
-    "tasks", "viewer",
+    "deploy", "envs", "learning", "make", "policies", "robots", "runs", "sensors", "sim", "spec",
+    "studies", "tasks", "viewer",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
