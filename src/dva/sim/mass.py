@@ -3,13 +3,11 @@
 For questions about a robot that are asked once; the kernels compute the same for all environments.
 """
 
-from functools import cached_property
-
 import numpy as np
 
-from dva.sim.model import FREE, REVOLUTE, Model
+from dva.sim.model import FREE, REVOLUTE, Skeleton
 
-__all__ = ["InitialPose"]
+__all__ = ["InitialPose", "rotation_matrix"]
 
 
 class InitialPose:
@@ -23,7 +21,7 @@ class InitialPose:
         model: the robot.
     """
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Skeleton):
         self._model = model
         self.position = np.zeros((model.num_links, 3))
         self.rotation = np.zeros((model.num_links, 3, 3))
@@ -35,9 +33,9 @@ class InitialPose:
         model, parent = self._model, self._model.link_parent[i]
         q = model.initial_q[model.link_coordinate[i] :]
         if model.link_joint[i] == FREE:
-            self.position[i], self.rotation[i] = q[:3], _matrix(q[3:7])
+            self.position[i], self.rotation[i] = q[:3], rotation_matrix(q[3:7])
             return
-        position, rotation = model.link_frame[i, :3], _matrix(model.link_frame[i, 3:])
+        position, rotation = model.link_frame[i, :3], rotation_matrix(model.link_frame[i, 3:])
         if parent >= 0:
             position = self.position[parent] + self.rotation[parent] @ position
             rotation = self.rotation[parent] @ rotation
@@ -45,7 +43,7 @@ class InitialPose:
         if model.link_joint[i] == REVOLUTE:
             half = 0.5 * q[0]
             turn = np.append(model.link_axis[i] * np.sin(half), np.cos(half))
-            rotation = rotation @ _matrix(turn)
+            rotation = rotation @ rotation_matrix(turn)
         else:
             position = position + self._axis[i] * q[0]
         self.position[i], self.rotation[i] = position, rotation
@@ -53,19 +51,6 @@ class InitialPose:
     def place(self, link: int, point: np.ndarray) -> np.ndarray:
         """Gives the world position (3,) of a point (3,) in a link's frame."""
         return self.position[link] + self.rotation[link] @ point
-
-    @cached_property
-    def height(self) -> float:
-        """Distance from the robot's lowest contact point to its highest [m]; 0 without any."""
-        model = self._model
-        if not model.num_contacts:
-            return 0.0
-        z = np.array([self.place(link, point)[2] for link, point in self._contacts()])
-        radius = model.contact_radius[: len(z)]
-        return float((z + radius).max() - (z - radius).min())
-
-    def _contacts(self) -> zip:
-        return zip(self._model.contact_link, self._model.contact_point, strict=False)
 
     def jacobian(self, link: int, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gives velocity and angular velocity per dof of a link's material at a world point.
@@ -105,7 +90,7 @@ class InitialPose:
         return total
 
 
-def _matrix(quaternion: np.ndarray) -> np.ndarray:
+def rotation_matrix(quaternion: np.ndarray) -> np.ndarray:
     """Gives the rotation matrix (3, 3) of a quaternion (x, y, z, w) of any length but 0."""
     x, y, z, w = quaternion / np.linalg.norm(quaternion)
     return np.array(

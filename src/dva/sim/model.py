@@ -5,6 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from dva.sim.features import (
+    Couplings,
+    GravityCompensation,
+    JointForces,
+    PlaneContacts,
+    Transmissions,
+)
+
 __all__ = ["FREE", "PRISMATIC", "REVOLUTE", "Model", "Skeleton"]
 
 PRISMATIC, REVOLUTE, FREE = 0, 1, 2
@@ -131,7 +139,20 @@ class Model(Skeleton):
     contact_material: np.ndarray
     """(C, 4) stiffness ke, damping kd, friction slope kf, friction coefficient mu."""
 
+    action_range: np.ndarray
+    """(A, 2) controls that actions -1 and 1 stand for, in MuJoCo's terms."""
+    plane_contacts: PlaneContacts | None = None
+    """Contacts that follow MuJoCo's parameters, or touch other planes than z = 0."""
+    transmissions: Transmissions | None = None
+    """Actuators that are no plain motors, and fixed tendons."""
+    joint_forces: JointForces | None = None
+    """Limits that follow MuJoCo's parameters, dry friction, ranges of actuator forces."""
+    couplings: Couplings | None = None
+    """Joints that depend on others."""
+    gravity_compensation: GravityCompensation | None = None
+    """Links that are held up."""
+
     @property
     def num_contacts(self) -> int:
-        """Number of contact points C."""
-        return len(self.contact_link)
+        """Number of contact points, C and those of `plane_contacts`."""
+        return len(self.contact_link) + len(self.plane_contacts or ())

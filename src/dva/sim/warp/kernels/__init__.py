@@ -20,6 +20,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+from dva.sim.warp.kernels.features import feature_kernels
 from dva.sim.warp.kernels.forces import force_kernels
 from dva.sim.warp.kernels.integration import integration_kernels
 from dva.sim.warp.kernels.interface import interface_kernels
@@ -49,5 +50,7 @@ def build_kernels(real: Any) -> SimpleNamespace:
         The kernels, by name. Their arguments are named as the arrays in `dva.sim.warp.workspace`.
     """
     types = kernel_types(real)
-    kernels = (kernel for factory in _FACTORIES for kernel in factory(types))
+    kernels = [kernel for factory in _FACTORIES for kernel in factory(types)]
+    # Apart, so that robots without such features do not wait for their compilation.
+    kernels += feature_kernels(kernel_types(real, part="features."))
     return SimpleNamespace(**{kernel.func.__name__: kernel for kernel in kernels})
