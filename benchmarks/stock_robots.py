@@ -18,8 +18,9 @@ from pathlib import Path
 
 from dva.sim import load_model, stable_substeps
 from dva.sim.mjcf.agreement import acceleration_error
-from dva.sim.mjcf.compiling import compile_mjcf
 from dva.sim.mjcf.unsimulated import IGNORABLE
+
+_IGNORED = "not simulated, as asked: "
 
 
 @dataclass(frozen=True)
@@ -36,48 +37,28 @@ class Row:
     acceleration_error: float | None = None
 
 
-def whole_robots(folders: list[Path]) -> tuple[list[Path], Counter[str]]:
-    """Finds the files that MuJoCo compiles to something with joints, and counts the others."""
-    found, left_out = [], Counter()
-    for path in sorted(path for folder in folders for path in folder.rglob("*.xml")):
-        if b"<mujoco" not in path.read_bytes() or b"<mujocoinclude" in path.read_bytes()[:2000]:
-            left_out["no whole model"] += 1
-            continue
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                compiled = compile_mjcf(path)
-        except ValueError:
-            left_out["MuJoCo cannot read it"] += 1
-            continue
-        if compiled.nv:
-            found.append(path)
-        else:
-            left_out["no joint"] += 1
-    return found, left_out
-
-
-def try_file(path: Path) -> Row:
-    """Loads one file, as it is or without what may be ignored, and compares it."""
+def try_file(path: Path) -> Row | str:
+    """Loads a file without what may be ignored, and compares it; or says why it does not count."""
+    text = path.read_bytes()
+    if b"<mujoco" not in text or b"<mujocoinclude" in text[:2000]:
+        return "no whole model"
     name = "/".join(path.parts[-3:])
     try:
-        model, outcome, reason = load_model(path), "loads", ""
-    except ValueError as error:
-        reason = str(error)
-        try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             model = load_model(path, ignore=tuple(IGNORABLE))
-        except ValueError as last:
-            return Row(name, "refused", _without_path(str(last), path))
-        names = [ignored for ignored in IGNORABLE if f"{ignored}: " in reason]
-        outcome, reason = f"ignoring {', '.join(names)}", _without_path(reason, path)
-    try:
-        return Row(name, outcome, reason, stable_substeps(model, 1 / 60), acceleration_error(model))
-    except ValueError as error:
-        return Row(name, "refused", _without_path(str(error), path))
-
-
-def _without_path(text: str, path: Path) -> str:
-    return text.replace(f"{path}: ", "").replace(f"{path} ", "")
+        needed, error = stable_substeps(model, 1 / 60), acceleration_error(model)
+    except ValueError as refusal:
+        if "MuJoCo cannot compile" in str(refusal):
+            return "MuJoCo cannot read it"
+        if "has no joint" in str(refusal):
+            return "no joint"
+        return Row(name, "refused", str(refusal).replace(f"{path}: ", "").replace(f"{path} ", ""))
+    reasons = [str(warning.message).partition(_IGNORED) for warning in caught]
+    reason = next((after for _, mark, after in reasons if mark), "")
+    names = [ignored for ignored in IGNORABLE if f"{ignored}: " in reason]
+    outcome = f"ignoring {', '.join(names)}" if names else "loads"
+    return Row(name, outcome, reason, needed, error)
 
 
 def main() -> int:
@@ -87,10 +68,12 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="JSON file for the rows")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    paths, left_out = whole_robots(args.folders)
-    rows = []
-    for path in paths:
+    rows, left_out = [], Counter()
+    for path in sorted(path for folder in args.folders for path in folder.rglob("*.xml")):
         row = try_file(path)
+        if isinstance(row, str):
+            left_out[row] += 1
+            continue
         rows.append(row)
         error = "" if row.acceleration_error is None else f"{row.acceleration_error:.1e}"
         print(f"| {row.file} | {row.outcome} | {row.substeps or ''} | {error} | {row.reason} |",

@@ -35,8 +35,8 @@ def load_body(folder, geom: str, height: float = 0.2, plane: str = "", ignore=()
     return load_model(path, ignore=ignore)
 
 
-def fall(model, seconds: float, start=None) -> list[State]:
-    substeps = stable_substeps(model, 1 / 60)
+def fall(model, seconds: float, start=None, finer: int = 1) -> list[State]:
+    substeps = finer * stable_substeps(model, 1 / 60)
     sim = WarpSimulator(
         model, 1, dtype=torch.float64, substeps=substeps, mass_matrix_interval=1, threads=1
     )
@@ -91,11 +91,14 @@ def test_planes_have_height_and_tilt(tmp_path):
 
 
 def test_a_ball_rolls_and_a_wheel_does(tmp_path):
-    """Pushed at v without spin, a solid ball ends up rolling at 5/7 v, a solid wheel at 2/3 v."""
+    """Pushed at v without spin, a solid ball ends up rolling at 5/7 v, a solid wheel at 2/3 v.
+
+    With small steps: per second the integrator adds a share h w^2 to the speed of what spins.
+    """
     for shape, share in (("sphere", 5 / 7), ("lying cylinder", 2 / 3)):
         model = load_body(tmp_path, SHAPES[shape], 0.1)
         push = torch.tensor([[1.0, 0, 0, 0, 0, 0]], dtype=torch.float64)
-        after = fall(model, 1.0, push)[-1].joint_qd[0]
+        after = fall(model, 0.5, push, finer=8)[-1].joint_qd[0]
         assert after[0].item() == pytest.approx(share, abs=0.02)
         assert after[4].item() == pytest.approx(share / 0.1, rel=0.03)
 

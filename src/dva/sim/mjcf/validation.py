@@ -134,7 +134,10 @@ def check_compiled(m: mujoco.MjModel, path: Path) -> None:
         tables.append(("joint", m.joint, name, getattr(m, f"jnt_{name}")))
     for name in ("pos", "quat", "friction"):
         tables.append(("geom", m.geom, name, getattr(m, f"geom_{name}")))
-    tables.append(("actuator", m.actuator, "gear", m.actuator_gear))
+    for name in ("gear", "gainprm", "biasprm", "ctrlrange", "forcerange"):
+        tables.append(("actuator", m.actuator, name, getattr(m, f"actuator_{name}")))
+    for name in ("stiffness", "damping", "frictionloss", "range"):
+        tables.append(("tendon", m.tendon, name, getattr(m, f"tendon_{name}")))
     tables.append(("key", m.key, "qpos", m.key_qpos))
     for kind, accessor, name, values in tables:
         rows = np.atleast_2d(np.asarray(values, float).T).T
