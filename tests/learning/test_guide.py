@@ -12,6 +12,7 @@ from small import parameter_gradient, small_dva, without_times
 from tape import Broken, Tape, record_with
 
 from dva.learning import DVA
+from dva.learning.rollout import Rollout
 from dva.policies import normalize
 from dva.sim import State
 
@@ -43,6 +44,39 @@ def test_the_guide_gets_the_gradient_of_dva_from_states() -> None:
     assert torch.equal(pupil.actor.log_std, pupil.guide.actor.log_std)  # its noise is the guide's
 
 
+def gradient_of_the_guide(algorithm: DVA, rollout: Rollout) -> dict[str, torch.Tensor]:
+    """Lets the guide learn; returns what the three blocks gave each of its parameters."""
+    assert algorithm.guide is not None
+    gradient, _, _ = algorithm._finite_action_gradient(rollout)
+    algorithm.guide.learn(rollout, gradient, algorithm.taught, algorithm.horizon_normalizers)
+    named = algorithm.guide.actor.named_parameters()
+    return {name: p.grad.clone() for name, p in named if p.grad is not None}
+
+
+def test_in_a_closed_loop_the_guide_gets_the_gradient_of_shac() -> None:
+    algorithm = guided(guide_closed_loop=True, max_grad_norm=1e9)
+    assert algorithm.guide is not None
+    rollout = algorithm.rollout()
+    loss = algorithm.actor_loss(rollout)[algorithm.taught].sum()
+    named = dict(algorithm.guide.actor.named_parameters())
+    del named["log_std"]  # whose graph the noise of a rollout does not have
+    expected = torch.autograd.grad(loss, list(named.values()), retain_graph=True)
+    found = gradient_of_the_guide(algorithm, rollout)
+    for name, value in zip(named, expected, strict=True):
+        assert value.any()
+        torch.testing.assert_close(found[name], value, msg=name)
+
+
+def test_an_open_loop_holds_later_actions_fixed() -> None:
+    def first_weight(closed: bool) -> torch.Tensor:
+        algorithm = guided(guide_closed_loop=closed, max_grad_norm=1e9)
+        rollout = algorithm.rollout()
+        assert rollout.actions[0].is_leaf != closed
+        return gradient_of_the_guide(algorithm, rollout)["mean.weight"]
+
+    assert not torch.allclose(first_weight(True), first_weight(False), rtol=1e-2)
+
+
 def test_imitation_descends_on_the_squared_error_of_the_actions() -> None:
     algorithm = guided(imitation_batch=64, max_grad_norm=1e9)
     assert algorithm.guide is not None
@@ -52,7 +86,7 @@ def test_imitation_descends_on_the_squared_error_of_the_actions() -> None:
     seen, states = algorithm.guide.replay.sample(64, generator, newest=True)
     generator.set_state(before)
     inputs = normalize({"state": states}, algorithm.horizon_normalizers)
-    target = torch.tanh(algorithm.guide.actor(inputs)[0]).detach()
+    target = torch.tanh(algorithm.guide.average(inputs)[0])
     error = (torch.tanh(algorithm.actor(seen)[0]) - target).square().mean()
     names = [name for name, _ in algorithm.actor.named_parameters() if name != "log_std"]
     parameters = [p for name, p in algorithm.actor.named_parameters() if name in names]
@@ -178,8 +212,9 @@ def test_the_guide_acts_and_is_taught_in_its_own_environments() -> None:
     assert gradient.shape == (5, 2, 2) and len(loss) == 6 and len(dropped) == 2
     assert len(seen["pixels"]) == 4 and rollout.frames["pixels"].observation(0).shape[0] == 4
     torch.testing.assert_close(rollout.frames["pixels"].observation(0), seen["pixels"])
-    found = algorithm.measure(rollout)
-    assert found["reward"] == rollout.rewards[:, 2:].mean()
+    measured = algorithm.measure(rollout)
+    assert measured["reward"] == rollout.rewards[:, 2:].mean()
+    assert measured["guide_reward"] == rollout.rewards[:, :2].mean()
     start = copy.deepcopy(algorithm.guide.actor.state_dict())
     # what happens in the others does not change it
     found, states = [], rollout.states.clone()

@@ -17,8 +17,8 @@ from dva.learning.algorithm import (
 from dva.learning.first_order.dva import DVA, DvaConfig
 from dva.learning.first_order.shac import SHAC, ShacConfig
 from dva.learning.imitation.dagger import DAgger, DaggerConfig
-from dva.learning.off_policy.curl import Curl, CurlConfig
-from dva.learning.off_policy.drqv2 import DrqV2, DrqV2Config
+from dva.learning.off_policy.curl import CURL, CurlConfig
+from dva.learning.off_policy.drqv2 import DrQV2, DrqV2Config
 from dva.learning.on_policy.ppo import PPO, PpoConfig
 from dva.learning.registry import get, names, register
 from dva.learning.world_model.config import DreamerV3Config
@@ -34,9 +34,9 @@ __all__ = [
     "DaggerConfig",
     "DreamerV3",
     "DreamerV3Config",
-    "Curl",
+    "CURL",
     "CurlConfig",
-    "DrqV2",
+    "DrQV2",
     "DrqV2Config",
     "DvaConfig",
     "LargeState",

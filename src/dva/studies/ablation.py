@@ -26,6 +26,7 @@ __all__ = ["Config", "draw", "measure", "summary"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "all": {},
     **{f"no-{part.replace('_', '-')}": changes for part, changes in SWITCHED_OFF.items()},
+    "open-loop": {"guide_closed_loop": False},
     "guide-envs-0": {"guide_envs": 0},
     "none": AS_PUBLISHED,
 }

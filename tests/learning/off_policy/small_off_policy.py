@@ -5,7 +5,7 @@ from typing import Any
 from point_mass import PointMass
 
 from dva.envs import Environment
-from dva.learning import Curl, CurlConfig, DrqV2, DrqV2Config, TrainingContext
+from dva.learning import CURL, CurlConfig, DrQV2, DrqV2Config, TrainingContext
 
 SHARED: dict[str, Any] = {
     "updates": 2, "batch_size": 8, "seed_steps": 24, "replay_steps": 400, "trunk_size": 8,
@@ -15,16 +15,16 @@ SHARED: dict[str, Any] = {
 
 def small_drqv2(
     env: Environment | None = None, seed: int = 0, threads: int | None = None, **changes: Any
-) -> DrqV2:
+) -> DrQV2:
     """Makes DrQ-v2 for an environment, by default 4 point masses."""
     config = DrqV2Config(**{**SHARED, "noise_steps": 400, **changes})
-    return DrqV2(env or PointMass(4), config, TrainingContext(10_000, seed, threads=threads))
+    return DrQV2(env or PointMass(4), config, TrainingContext(10_000, seed, threads=threads))
 
 
 def small_curl(
     env: Environment | None = None, seed: int = 0, threads: int | None = None, **changes: Any
-) -> Curl:
+) -> CURL:
     """Makes CURL for an environment, by default 4 point masses painted on 18 pixels."""
     config = CurlConfig(**{**SHARED, "crop_size": 16, **changes})
     env = env or PointMass(4, image_size=18)
-    return Curl(env, config, TrainingContext(10_000, seed, threads=threads))
+    return CURL(env, config, TrainingContext(10_000, seed, threads=threads))

@@ -10,7 +10,7 @@ from small_off_policy import small_curl
 from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from dva.learning import Curl, CurlConfig
+from dva.learning import CURL, CurlConfig
 from dva.learning.off_policy.curl import (
     Contrast,
     Temperature,
@@ -19,7 +19,7 @@ from dva.learning.off_policy.curl import (
 )
 
 
-def started(**changes: Any) -> Curl:
+def started(**changes: Any) -> CURL:
     """One that has collected, and is about to learn."""
     algorithm = small_curl(**changes)
     while algorithm.env_steps < algorithm.config.seed_steps:

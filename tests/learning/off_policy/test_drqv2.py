@@ -8,11 +8,11 @@ import torch
 from point_mass import PointMass
 from small_off_policy import small_drqv2
 
-from dva.learning import DrqV2, DrqV2Config
+from dva.learning import DrQV2, DrqV2Config
 from dva.learning.steps import Transitions
 
 
-def started(**changes: Any) -> DrqV2:
+def started(**changes: Any) -> DrQV2:
     """One that has collected, and is about to learn."""
     algorithm = small_drqv2(**changes)
     while algorithm.env_steps < algorithm.config.seed_steps:

@@ -26,7 +26,7 @@ from dva.compute.random_streams import stream_seed
 from dva.compute.timing import PhaseTimer
 from dva.envs import Environment
 from dva.learning.algorithm import AlgorithmEntry, Preset, TrainingContext
-from dva.learning.config import RegressionConfig, Values, require_count, require_rate
+from dva.learning.config import RegressionConfig, Values, require_count, require_rate, require_share
 from dva.learning.first_order.action_gradient import (
     ActionGradient,
     cap_environments,
@@ -35,8 +35,8 @@ from dva.learning.first_order.action_gradient import (
 )
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
 from dva.learning.first_order.config import FirstOrderConfig, choose_preset
-from dva.learning.first_order.guide import IMITATION_BETAS, Guide
-from dva.learning.optimizer import ClippedAdam
+from dva.learning.first_order.guide import Guide
+from dva.learning.muon import Muon
 from dva.learning.registry import register
 from dva.learning.regression import (
     IMITATION_PIECES,
@@ -68,12 +68,18 @@ class DvaConfig(FirstOrderConfig, RegressionConfig):
     guide_envs: int = 56
     """Environments in which the guide acts and from which it learns, beside those in which the
     policy acts; nothing is rendered there. 0: the guide learns from what the policy does."""
+    guide_closed_loop: bool = True
+    """In its own environments, let the guide's action gradients include how its later actions
+    answer to the state, as SHAC's gradient does; without, later actions are held fixed."""
+    guide_average: float = 0.95
+    """Share of itself that a running average of the guide, which the policy imitates, keeps in an
+    iteration. 0: the policy imitates the guide as it is."""
     imitation_steps: int = 4
     """Updates of the policy in an iteration, with a guide."""
     imitation_batch: int = 128
     """Samples in each of them."""
-    imitation_learning_rate: float = 1e-3
-    """Their learning rate at the first step."""
+    imitation_learning_rate: float = 0.02
+    """Learning rate at the first step of Muon, which makes these updates."""
     replay_images: int = 20_000
     """Samples of the last rollouts to imitate the guide on."""
 
@@ -84,6 +90,7 @@ class DvaConfig(FirstOrderConfig, RegressionConfig):
         require("action_gradient_cap", cap, valid, "above 0, or None")
         for name in ("imitation_steps", "imitation_batch", "replay_images"):
             require_count(name, getattr(self, name), 100_000_000)
+        require_share("guide_average", self.guide_average)
         many = self.guide_envs
         require("guide_envs", many, 0 <= many <= 1_000_000, "between 0 and 1,000,000")
         require_rate("imitation_learning_rate", self.imitation_learning_rate)
@@ -188,6 +195,13 @@ class DVA(FirstOrderAlgorithm):
             "nonfinite_count": critic["nonfinite_count"] + nonfinite,
         }
 
+    def measure(self, rollout: Rollout) -> dict[str, Tensor]:
+        """Adds what the guide earns in its environments; see `RolloutLearner.measure`."""
+        measures = super().measure(rollout)
+        if self.env.blind_envs:
+            measures["guide_reward"] = rollout.rewards.detach()[:, self.taught].mean()
+        return measures
+
     def rollout(self) -> Rollout:
         """Block 1: collects h steps; the policy leaves no graph, the physics leaves one."""
         with torch.no_grad():
@@ -261,12 +275,12 @@ class DVA(FirstOrderAlgorithm):
         self.policy_gradient(rollout, gradient)
         return self.actor_optimizer.step()
 
-    @torch.no_grad()
     def _guided_mean(self, observation: Observation) -> Tensor:
         """What the guide does in its environments: (blind_envs, A)."""
         assert self.guide is not None
-        states = self.horizon_normalizers[STATE](observation[STATE][self.taught].detach())
-        return self.guide.actor({STATE: states})[0]
+        states = observation[STATE][self.taught]
+        with torch.set_grad_enabled(self.config.guide_closed_loop and torch.is_grad_enabled()):
+            return self.guide.actor({STATE: self.horizon_normalizers[STATE](states)})[0]
 
     def _imitate(self) -> tuple[Tensor, Tensor]:
         """Lets the actor imitate its guide; returns the error, and the count of skipped updates."""
@@ -288,14 +302,19 @@ class DVA(FirstOrderAlgorithm):
                 "Set guide=False (--no-guide)."
             )
         self.generators["replay"] = self.new_generator("replay")
-        self.actor_optimizer = ClippedAdam(
-            self.actor.parameters(), IMITATION_BETAS, self.config.max_grad_norm, self.group
+        head = self.actor.mean.weight
+        hidden = [p for p in self.actor.parameters() if p.dim() >= 2 and p is not head]
+        self.actor_optimizer = Muon(
+            hidden,
+            [p for p in self.actor.parameters() if p.dim() < 2 or p is head],
+            self.config.max_grad_norm,
+            self.group,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(self.context.seed, "guide"))
             return Guide(
                 self.env, self.config, self.actor, self.actor_optimizer,
-                self.config.replay_images, self.device, self.group,
+                self.config.replay_images, self.config.guide_average, self.device, self.group,
             )  # fmt: skip
 
     def _sample_action(self, weights: Weights, observation: Observation) -> tuple[Tensor, Tensor]:
@@ -306,7 +325,9 @@ class DVA(FirstOrderAlgorithm):
             mean = torch.cat([self._guided_mean(observation), mean])
         noise = self.draw_noise()
         action = mean + self.actor.log_std.detach().exp() * noise
-        return action.requires_grad_(self.action_gradient.needs_graph), noise
+        if not action.requires_grad:
+            action.requires_grad_(self.action_gradient.needs_graph)
+        return action, noise
 
 
 # What lets a policy of images see. Robots that move in a plane learn as fast without a guide, whose

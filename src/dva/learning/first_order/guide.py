@@ -6,12 +6,15 @@ as noisy as the exploration. So with a guide the regression has two parts. Impro
 regressed onto the guide, as D.Va does from states; and the policy imitates the guide's actions,
 which are free of noise and defined for every state, so that images of many past rollouts teach it.
 
-The guide acts in environments of its own and learns there, as D.Va from states: nothing is rendered
-in them, so that there can be many. In the others the policy acts, and the guide's actions in the
-states that it reaches are what it imitates (as in DAgger). Where the guide has no environments, it
-learns from what the policy does. It is not needed after training.
+The guide acts in environments of its own and learns there: nothing is rendered in them, so that
+there can be many. Its later actions answer to the state, which an earlier action changes; in a
+closed loop the action gradient includes that, and the sum that is regressed onto the guide is then
+the gradient of SHAC, which no image is part of either. In the other environments the policy acts,
+and the guide's actions in the states that it reaches are what it imitates (as in DAgger). Where the
+guide has no environments, it learns from what the policy does. It is not needed after training.
 """
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -20,6 +23,7 @@ from torch import Tensor
 from dva.compute.distributed import ALONE, Group
 from dva.envs import Environment
 from dva.learning.first_order.config import FirstOrderConfig
+from dva.learning.muon import Muon
 from dva.learning.optimizer import ClippedAdam
 from dva.learning.regression import (
     decoupled_objective,
@@ -33,10 +37,7 @@ from dva.policies import Actor, normalize
 from dva.policies.actor_policy import Normalizers
 from dva.spec import STATE
 
-__all__ = ["IMITATION_BETAS", "Guide"]
-
-IMITATION_BETAS = (0.9, 0.999)
-"""Adam's decay rates for the imitation: its gradients are of mixed samples, and alike."""
+__all__ = ["Guide"]
 
 
 class Guide:
@@ -48,6 +49,7 @@ class Guide:
         pupil: the network of the policy that is taught.
         pupil_optimizer: its optimizer.
         replay_images: number of samples that the replay holds, rounded to whole rollouts.
+        average: share of itself that the average keeps in an update.
         device: where it trains.
         group: the processes that train together; each teaches from its own rollouts.
     """
@@ -57,8 +59,9 @@ class Guide:
         env: Environment,
         config: FirstOrderConfig,
         pupil: Actor,
-        pupil_optimizer: ClippedAdam,
+        pupil_optimizer: Muon,
         replay_images: int,
+        average: float,
         device: torch.device,
         group: Group = ALONE,
     ) -> None:
@@ -68,6 +71,10 @@ class Guide:
         self.optimizer = ClippedAdam(
             self.actor.parameters(), config.adam_betas, config.max_grad_norm, group
         )
+        self.average = copy.deepcopy(self.actor).requires_grad_(False)
+        """Running average of the guide's parameters: what is imitated. The guide itself moves far
+        in an update and back in the next, and a network of images could not follow."""
+        self._keep = average
         self._pupil, self._pupil_optimizer = pupil, pupil_optimizer
         self._blind, self._group = env.blind_envs, group
         seeing = env.num_envs - env.blind_envs
@@ -106,6 +113,8 @@ class Guide:
         )
         found = self.optimizer.step()
         with torch.no_grad():
+            for slow, fast in zip(self.average.parameters(), self.actor.parameters(), strict=True):
+                slow.lerp_(fast, 1.0 - self._keep)
             self._pupil.log_std.copy_(self.actor.log_std)
         return found
 
@@ -139,7 +148,7 @@ class Guide:
             seen, states = self.replay.sample(own, generator, newest=step % 2 == 0)
             inputs = normalize({**seen, STATE: states}, normalizers)
             with torch.no_grad():
-                target = torch.tanh(self.actor(inputs)[0])
+                target = torch.tanh(self.average(inputs)[0])
             error = set_imitation_gradient(self._pupil, inputs, target, micro_batch, threads)
             errors.append(error / target.var(0, correction=0).mean().clamp(min=1e-12))
             skips.append(self._pupil_optimizer.step()[1])
@@ -149,6 +158,7 @@ class Guide:
         """Returns network, optimizer, and how much the replay has seen; its rollouts are apart."""
         return {
             **add_prefix("actor", self.actor.state_dict()),
+            **add_prefix("average", self.average.state_dict()),
             **add_prefix("optimizer", self.optimizer.state_dict()),
             "seen": self.replay.count.clone(),
         }
@@ -156,5 +166,6 @@ class Guide:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restores what `state_dict` returned."""
         self.actor.load_state_dict(strip_prefix("actor", state))
+        self.average.load_state_dict(strip_prefix("average", state))
         self.optimizer.load_state_dict(strip_prefix("optimizer", state))
         self.replay.count.copy_(state["seen"])

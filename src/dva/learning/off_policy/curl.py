@@ -46,7 +46,7 @@ from dva.policies import RepeatingPolicy
 from dva.policies.off_policy import Seen, TwinCritic
 from dva.spec import Observation
 
-__all__ = ["Contrast", "Curl", "CurlConfig", "Temperature", "bound_log_std", "squashed_gaussian"]
+__all__ = ["Contrast", "CURL", "CurlConfig", "Temperature", "bound_log_std", "squashed_gaussian"]
 
 LOG_STD_BOUNDS = (-10.0, 2.0)
 """Between these the log standard deviation of an action before tanh lies."""
@@ -146,7 +146,7 @@ class Contrast(nn.Module):
         return F.cross_entropy(similarity, torch.arange(len(keys), device=keys.device))
 
 
-class Curl(OffPolicyLearner):
+class CURL(OffPolicyLearner):
     """Trains a Gaussian policy squashed by tanh. See `OffPolicyLearner`.
 
     Raises:
@@ -355,7 +355,7 @@ register(
         "curl",
         "CURL: soft actor-critic whose encoder also compares crops (from states: SAC alone).",
         CurlConfig,
-        Curl,
+        CURL,
         RepeatingPolicy,
         _preset,
         final_observations=True,

@@ -44,7 +44,7 @@ from dva.policies import RepeatingPolicy
 from dva.policies.off_policy import Seen, TwinCritic
 from dva.spec import Observation
 
-__all__ = ["DrqV2", "DrqV2Config"]
+__all__ = ["DrQV2", "DrqV2Config"]
 
 BETAS = (0.9, 0.999)
 """Adam's decay rates, which the papers leave as they usually are."""
@@ -87,7 +87,7 @@ class DrqV2Config(OffPolicyConfig):
         require_shares(self, "target_rate")
 
 
-class DrqV2(OffPolicyLearner):
+class DrQV2(OffPolicyLearner):
     """Trains a deterministic policy. See `OffPolicyLearner`."""
 
     config: DrqV2Config
@@ -241,7 +241,7 @@ register(
         "drqv2",
         "DrQ-v2: critics and a deterministic policy from a replay of shifted images (or states).",
         DrqV2Config,
-        DrqV2,
+        DrQV2,
         RepeatingPolicy,
         _preset,
         final_observations=True,
