@@ -28,6 +28,7 @@ __all__ = ["GRADIENT_TOLERANCE", "Check", "check_installation", "gradient_error"
 _REINSTALL = "Install again, in the folder of the checkout: pip install --force-reinstall -e ."
 """Advice where a package is missing or broken."""
 
+
 def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator[Check]:
     """Runs every check, each in turn; a failed one does not stop those after it.
 

@@ -215,5 +215,3 @@ def _picture(model: Model, ignore: Sequence[str], substeps: int) -> str:
     if contrast < 1.0 or not math.isfinite(contrast):
         raise Finding("the picture has one colour only")
     return f"128x128, contrast {contrast:.0f} of 255"
-
-

@@ -31,9 +31,8 @@ from dva.sim.model import FREE, Model, Skeleton
 
 __all__ = ["load_model"]
 
-def load_model(
-    path: str | Path, inertia: str = "physical", ignore: Sequence[str] = ()
-) -> Model:
+
+def load_model(path: str | Path, inertia: str = "physical", ignore: Sequence[str] = ()) -> Model:
     """Reads an MJCF file into a `Model`.
 
     Joints are those of `read_skeleton`. Spheres, capsules, boxes, cylinders, ellipsoids and meshes

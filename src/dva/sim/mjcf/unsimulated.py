@@ -186,7 +186,8 @@ def _constraints(m: mujoco.MjModel, skeleton: Skeleton) -> str:
 
 def _spatial_tendons(m: mujoco.MjModel, skeleton: Skeleton) -> str:
     spatial = [
-        t for t in range(m.ntendon)
+        t
+        for t in range(m.ntendon)
         if int(m.wrap_type[m.tendon_adr[t]]) != int(mujoco.mjtWrap.mjWRAP_JOINT)
     ]
     acting = [

@@ -88,16 +88,29 @@ class Shard:
         arguments = self._model | workspace.arguments
         step, capture = self._settings.step_size, self._settings.capture
         return forward_program(
-            self._device, self._kernels, self._sizes, arguments, step, self._h,
-            self._features, capture,
+            self._device,
+            self._kernels,
+            self._sizes,
+            arguments,
+            step,
+            self._h,
+            self._features,
+            capture,
         )
 
     def plan_backward(self, workspace: Workspace, adjoint: Workspace) -> LaunchSequence:
         arguments, adjoints = self._model | workspace.arguments, adjoint.arguments
         step, capture = self._settings.step_size, self._settings.capture
         return backward_program(
-            self._device, self._kernels, self._sizes, arguments, adjoints, step, self._h,
-            self._features, capture,
+            self._device,
+            self._kernels,
+            self._sizes,
+            arguments,
+            adjoints,
+            step,
+            self._h,
+            self._features,
+            capture,
         )
 
     @cached_property
