@@ -29,6 +29,10 @@ RIM_THICKNESS = 0.02
 """A cylinder's end touches as an ellipsoid, flat to this share of its radius: its deepest point
 moves along the rim as the cylinder rolls, and inward where it stands on its end."""
 
+HEAVIEST = 5.0
+"""A body's effective mass counts up to as many times that of the point that touches. A body whose
+centre of mass lies on its joint's axis would otherwise be as stiff as an immovable one."""
+
 _Geom = mujoco.mjtGeom
 _DIRECTIONS = np.array([side for side in product((-1, 0, 1), repeat=3) if any(side)], float)
 _ALLOWED = "sphere, capsule, box, cylinder, ellipsoid, mesh"
@@ -189,11 +193,13 @@ class _ContactLaws:
         for solid in solids:
             point = frame[0] + rotate(frame[1], solid.center)
             mobility = self._mobility(link, point)
-            inverse_mass = float(m.body_invweight0[m.geom_bodyid[geom], 0]) or mobility
+            of_body = float(m.body_invweight0[m.geom_bodyid[geom], 0])
+            inverse_mass = max(of_body, mobility / HEAVIEST)
             if inverse_mass <= 0 or law[0] <= 0:
                 continue
             ke = law[0] / inverse_mass
-            mass = 1.0 / max(mobility, 1e-12)
+            # A point on a joint's axis hardly moves: it is no heavier than its body.
+            mass = 1.0 / max(mobility, inverse_mass)
             damping = 2.0 * law[1] * np.sqrt(ke * mass)
             # MuJoCo's margin lets a contact act before it touches: as a thicker geom would.
             offset = equation + np.array([0.0, 0.0, 0.0, margin])
