@@ -124,8 +124,10 @@ def test_user_data_belongs_to_the_floor_at_zero(tmp_path):
 def test_a_body_that_turns_about_its_centre_of_mass_needs_no_more_substeps(tmp_path):
     path = tmp_path / "wheel.xml"
     path.write_text(
-        '<mujoco><worldbody><geom type="plane" size="1 1 1"/><body pos="0 0 0.1">'
-        '<joint axis="0 1 0"/><geom type="capsule" size="0.02 0.2" mass="1"/></body></worldbody></mujoco>'
+        '<mujoco><worldbody><geom type="plane" size="1 1 1"/>'
+        '<body pos="0 0 0.1">'
+        '<joint axis="0 1 0"/><geom type="capsule" size="0.02 0.2" mass="1"/></body>'
+        "</worldbody></mujoco>"
     )
     model = load_model(path)
     assert model.num_contacts == 2

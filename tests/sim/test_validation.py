@@ -178,6 +178,15 @@ def test_a_skeleton_refuses_only_what_no_simulator_takes(tmp_path):
             read_skeleton(path)
 
 
+def test_shorter_user_data_is_for_others(tmp_path):
+    path = tmp_path / "robot.xml"
+    text = ROBOT.replace('nuser_geom="4"', 'nuser_geom="1"')
+    path.write_text(text.replace('user="1000 100 100 0.5"', 'user="258"'))
+    with pytest.warns(UserWarning, match="body-contact"):
+        model = load_model(path, ignore=("body-contact",))
+    assert len(model.contact_link) == 0 and model.plane_contacts is not None
+
+
 def test_names_are_no_numbers(tmp_path):
     path = tmp_path / "robot.xml"
     path.write_text(ROBOT.replace('"knee"', '"nan"').replace('"foot"', '"inf"'))

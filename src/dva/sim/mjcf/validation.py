@@ -11,7 +11,7 @@ of it is checked again.
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -110,11 +110,28 @@ def check_ranges(path: str | Path) -> None:
         ValueError: a number is not allowed; the text names file, element, attribute, value and
             what is allowed.
     """
-    for file, name, element in _elements(Path(path)):
+    elements = list(_elements(Path(path)))
+    foreign = _foreign_user_data(element for _, _, element in elements)
+    for file, name, element in elements:
         ranges = _RANGES.get(element.tag, {})
         usual = _ANY if element.tag in _CHECKED else None
         for attribute, value in element.attrib.items():
-            _check_attribute(file, name, attribute, value, ranges.get(attribute, usual))
+            allowed = ranges.get(attribute, usual)
+            if attribute == "user" and element.tag in foreign:
+                allowed = usual
+            _check_attribute(file, name, attribute, value, allowed)
+
+
+def _foreign_user_data(elements: Iterable[ElementTree.Element]) -> set[str]:
+    """Names the elements whose user data a file declares shorter than ours: it is for others."""
+    attributes = {"geom": "nuser_geom", "joint": "nuser_jnt"}
+    found = set()
+    for element in elements:
+        for tag, attribute in attributes.items():
+            count = element.get(attribute, "") if element.tag == "size" else ""
+            if count.isdecimal() and int(count) < _RANGES[tag]["user"].at_least:
+                found.add(tag)
+    return found
 
 
 def check_compiled(m: mujoco.MjModel, path: Path) -> None:
