@@ -31,7 +31,8 @@ SETTLING_STEPS = 120
 """Control steps that a dropped robot gets: two seconds."""
 ACCELERATION_TOLERANCE = 1e-5
 ENERGY_TOLERANCE = 0.01
-"""Largest rise of the mechanical energy, as a share of the largest fall so far."""
+"""Largest mechanical energy above that of the start, as a share of the largest fall. Springs and
+tendons, whose energy is not in it, may give more."""
 
 
 def check_robot(path: str | Path, ignore: Sequence[str] = ()) -> Iterator[Check]:
@@ -129,18 +130,17 @@ def _rest(model: Model, substeps: int) -> str:
     if not bool(states[-1].joint_q.isfinite().all()):
         raise Finding("without actuation the state becomes non-finite within two seconds")
     energy = mechanical_energy(model, states)
-    lowest = np.minimum.accumulate(energy)
-    fall = max(float(energy[0] - lowest[-1]), 1e-9 * abs(float(energy[0])), 1e-9)
-    rise = float((energy - lowest).max()) / fall
+    fall = max(float(energy[0] - energy.min()), 1e-9 * abs(float(energy[0])), 1e-9)
+    rise = float(energy.max() - energy[0]) / fall
     speed = float(states[-1].joint_qd.abs().max())
     text = (
         f"without actuation, after two seconds: largest speed {speed:.2g}, "
         f"{_height(model, states[-1])}energy {energy[-1] - energy[0]:+.3g} J, "
-        f"largest rise {100 * rise:.2g} % of the largest fall"
+        f"at most {energy.max() - energy[0]:.2g} J above the start"
     )
     springs = model.dof_stiffness.any() or model.transmissions is not None
     moved = springs or model.gravity_compensation is not None
-    if rise > ENERGY_TOLERANCE and not moved and not energy.max() <= energy[0] + fall:
+    if rise > ENERGY_TOLERANCE and not moved:
         raise Finding(text)
     return text
 
