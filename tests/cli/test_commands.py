@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dva.cli import COMMANDS, main
+from dva.compute import plugins
 from dva.runs import Run
 from dva.tasks import registry
 
@@ -244,13 +245,17 @@ def test_resume_takes_the_runs_configuration(trained, capsys):
 
 
 def test_only_an_interrupted_training_says_how_to_resume(trained, capsys):
-    from dva.cli.train_command import _conclude
+    from dva.cli.train_command import _describe, _status
     from dva.runs import Outcome
 
     run = Run.open(trained)
-    assert _conclude(Outcome(run, "finished", signal.SIGINT)) == 0
+    outcome = Outcome(run, "finished", signal.SIGINT)
+    _describe(outcome)
+    assert _status(outcome) == 0
     assert "--resume" not in capsys.readouterr().out
-    assert _conclude(Outcome(run, "interrupted", signal.SIGTERM)) == 143
+    outcome = Outcome(run, "interrupted", signal.SIGTERM)
+    _describe(outcome)
+    assert _status(outcome) == 143
     assert f"dva train --resume {trained}" in capsys.readouterr().out
 
 
@@ -329,18 +334,20 @@ def test_random_agent(tmp_path, capsys):
 def test_a_task_of_ones_own_is_trained_resumed_and_evaluated(tmp_path, monkeypatch):
     shutil.copy(EXAMPLES / "slide_task.py", tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    monkeypatch.setattr(plugins, "_TRUSTED", set())
     monkeypatch.setattr(registry._TASKS, "entries", dict(registry._TASKS.entries))
     monkeypatch.delitem(sys.modules, "slide_task", raising=False)
     plan = [*TINY[2:], "--env-steps", "32", "--run-dir", "run"]
     for arguments in (
         ["train", "--device", "cpu", "slide_task:slide", *plan],
-        ["train", "--resume", "run", "--env-steps", "48"],
-        ["eval", "run", "--device", "cpu", "--episodes", "1"],
+        ["train", "--resume", "run", "--env-steps", "48", "--trust-code"],
+        ["eval", "run", "--device", "cpu", "--episodes", "1", "--trust-code"],
     ):
         assert main(arguments) == 0
+        assert "slide_task" in sys.modules and str(tmp_path) not in sys.path
+        plugins._TRUSTED.clear()
+        del sys.modules["slide_task"], registry._TASKS.entries["slide"]  # as in an own process
     assert "task: slide_task:slide" in (tmp_path / "run" / "config.yaml").read_text()
-    del sys.modules["slide_task"]
 
 
 def test_doctor_ends_with_its_verdict(capsys, monkeypatch):

@@ -1,6 +1,7 @@
 """What goes wrong around a command is one line and status 2; a bug keeps its traceback."""
 
 import errno
+import io
 import os
 import pty
 import signal
@@ -46,6 +47,44 @@ def refusal(line: list[str], capsys: pytest.CaptureFixture) -> str:
 def test_a_place_that_takes_no_file_is_named(line, capsys):
     err = refusal(line, capsys)
     assert line[-1] in err and "cannot be written: " in err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        [*TINY, "--run-dir", "/tmp/" + 300 * "a"],
+        ["eval", "/tmp/" + 300 * "a"],
+        ["train", "--resume", "/tmp/" + 300 * "a"],
+        ["random", "cartpole", "--steps", "2", "--video", f"/tmp/{300 * 'a'}.mp4"],
+        ["doctor", "--replay", f"/tmp/{300 * 'a'}.safetensors"],
+    ],
+)
+def test_a_name_that_is_too_long_is_one_line(line, capsys):
+    assert "File name too long" in refusal(line, capsys)
+
+
+def test_output_that_the_terminal_cannot_show_is_replaced(monkeypatch, capsys):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    monkeypatch.setattr(list_command, "run", lambda arguments: print("12.3 ± 0.5") or 0)
+    assert main(["list"]) == 0
+    assert raw.getvalue() == b"12.3 ? 0.5\n"
+
+
+def test_the_status_of_a_command_outlives_its_output(monkeypatch):
+    class Gone(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+        def fileno(self) -> int:
+            return spare
+
+    spare = os.open(os.devnull, os.O_WRONLY)
+    for status in (0, 129):
+        monkeypatch.setattr(sys, "stdout", Gone())
+        monkeypatch.setattr(list_command, "run", lambda arguments: status)  # noqa: B023
+        assert main(["list"]) == status
+    os.close(spare)
 
 
 def test_a_value_that_an_environment_refuses_is_one_line(tmp_path, capsys, monkeypatch):
@@ -122,6 +161,6 @@ def test_a_reader_that_goes_away_leaves_a_checkpoint(tmp_path):
     assert process.stdout is not None and process.stderr is not None
     wait_for(folder / "metrics.jsonl", 2, process)
     process.stdout.close()
-    assert process.wait(60) in (1, 128 + signal.SIGHUP)
+    assert process.wait(60) == 128 + signal.SIGHUP
     assert process.stderr.read() == ""
     assert load_checkpoint(folder / "checkpoints").info["iteration"] >= 2

@@ -1,6 +1,7 @@
 """The first look at a command line, before the algorithm's flags are known."""
 
 import dataclasses
+import errno
 import io
 from pathlib import Path
 
@@ -110,6 +111,34 @@ def test_plain_progress_is_sparse_and_in_order():
     assert lines[2].startswith("env-steps 18,432 / 18,432")
     assert lines[3:] == ["Video: a/[b].mp4"]
     assert "\x1b" not in stream.getvalue()
+
+
+def test_a_display_that_fails_shows_nothing_more(capsys, monkeypatch):
+    stream = io.StringIO()
+    with Progress(runs.default_config("cartpole", preset="cpu"), stream) as progress:
+        monkeypatch.setattr(progress, "_print", lambda text: 1 / 0)
+        for number in range(3):
+            progress.update(runs.Update(message=f"line {number}"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "The display has failed; training goes on without: division by zero."
+
+
+def test_a_reader_that_goes_away_is_told_to_the_training_and_not_at_the_end():
+    class Gone(io.StringIO):
+        gone = False
+
+        def write(self, text: str) -> int:
+            if self.gone:
+                raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+            return super().write(text)
+
+    stream = Gone()
+    with Progress(runs.default_config("cartpole", preset="cpu"), stream) as progress:
+        stream.gone = True
+        with pytest.raises(BrokenPipeError):
+            progress.update(runs.Update(message="a line"))
+        row = {"env_steps": 1, "return": None, "steps_per_second": 1.0}
+        progress._pending = runs.Update(None, row, 2, 1.0)
 
 
 def test_the_header_says_how_long_training_may_take():

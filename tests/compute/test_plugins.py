@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dva.compute.plugins import Registry
+from dva.compute.plugins import Registry, module_file, module_of
 
 
 def find(name: str) -> int:
@@ -142,3 +142,43 @@ def test_a_variant_of_a_built_in_task_belongs_to_its_module(
     with pytest.raises(ValueError, match="Did you mean 'ant'"):
         tasks.get("plugin_variant:ant")
     del sys.modules["plugin_variant"]
+
+
+def test_a_module_is_found_in_the_working_folder_after_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [x for x in sys.path if x])
+    before = list(sys.path)
+    (tmp_path / "plugin_here.py").write_text("import sys\nplaces = list(sys.path)\n")
+    (tmp_path / "plugin_fails.py").write_text("1 / 0\n")
+    with pytest.raises(ValueError, match="registers no task"):
+        find("plugin_here:ant")
+    assert vars(sys.modules["plugin_here"])["places"] == [*before, str(tmp_path)]
+    with pytest.raises(ValueError, match="ZeroDivisionError"):
+        find("plugin_fails:ant")
+    assert sys.path == before
+    del sys.modules["plugin_here"]
+
+
+def test_the_file_of_a_module_is_found_without_running_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    package = tmp_path / "plugin_package"
+    package.mkdir()
+    for name in ("__init__", "inner"):
+        (package / f"{name}.py").write_text("raise AssertionError\n")
+    (tmp_path / "json.py").write_text("raise AssertionError\n")
+    assert module_file("plugin_package") == package / "__init__.py"
+    assert module_file("plugin_package.inner") == package / "inner.py"
+    assert module_file("plugin_package.none") == package / "__init__.py"
+    assert module_file("no_such_module_at_all") is None
+    found = module_file("json")  # of the standard library, which comes first
+    assert found is not None and found.parent.name == "json"
+
+
+def test_a_name_has_a_module_and_a_rest() -> None:
+    assert module_of("a.b:c-d") == "a.b"
+    for other in ("ant", "a:", ":b", "a b:c", "a/b:c", "a:b:c", "1:2", "", 3, None):
+        assert module_of(other) is None

@@ -1,5 +1,7 @@
 """Jobs that run side by side."""
 
+import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -24,3 +26,21 @@ def test_no_job_is_left_running_when_one_fails(failing: int) -> None:
     with pytest.raises(RuntimeError, match=f"job {failing}"):
         run_side_by_side([job(index) for index in range(3)])
     assert sorted(ended) == [index for index in range(3) if index != failing]
+
+
+def test_a_fork_has_threads_of_its_own() -> None:
+    run_side_by_side([lambda: None] * 3)  # starts the parent's
+    child = os.fork()
+    if child == 0:
+        ran = []
+        run_side_by_side([lambda: ran.append(1)] * 3)
+        os._exit(0 if ran == [1, 1, 1] else 1)
+    deadline = time.monotonic() + 30
+    done, status = 0, 0
+    while not done and time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.02)
+    if not done:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert done and os.waitstatus_to_exitcode(status) == 0

@@ -100,3 +100,51 @@ def test_load_state_dict_names_what_is_wrong(make):
     message = r"'physics.joint_q' has shape \(3, 2\), expected \(2, 2\)"
     with pytest.raises(ValueError, match=message):
         make(num_envs=2).load_state_dict(saved)
+
+
+WRONG = {
+    "lacking": lambda saved: saved.pop("episode.step"),
+    "another shape": lambda saved: saved.update({"observed.state": torch.zeros(3, 1)}),
+    "another type": lambda saved: saved.update({"episode.step": torch.zeros(3)}),
+    "no tensor": lambda saved: saved.update({"episode.return": [0.0] * 3}),
+    "generator of 3 bytes": lambda saved: saved.update(
+        {"generator": torch.zeros(3, dtype=torch.uint8)}
+    ),
+    "generator of numbers": lambda saved: saved.update({"generator": torch.zeros(5056)}),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_state_that_is_refused_changes_nothing(make, wrong, ready):
+    env, twin = make(seed=3), make(seed=3)
+    other = make(seed=4)
+    other.reset()
+    saved = other.state_dict()
+    WRONG[wrong](saved)
+    for one in (env, twin):
+        if ready:
+            one.reset()
+            one.step(torch.full((3, 1), 0.5))
+    with pytest.raises(ValueError):
+        env.load_state_dict(saved)
+    if not ready:
+        with pytest.raises(RuntimeError, match="no state yet"):
+            _ = env.state
+        env.reset()
+        twin.reset()
+    found, expected = env.state_dict(), twin.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_new_environment_takes_a_state_without_a_reset(make):
+    env = make(seed=3)
+    env.reset()
+    env.step(torch.full((3, 1), 0.5))
+    other = make(seed=4)
+    other.load_state_dict(env.state_dict())
+    action = torch.full((3, 1), -0.5)
+    for ours, theirs in zip(env.step(action)[:4], other.step(action)[:4], strict=True):
+        pairs = [(ours["state"], theirs["state"])] if isinstance(ours, dict) else [(ours, theirs)]
+        assert all(torch.equal(first, second) for first, second in pairs)

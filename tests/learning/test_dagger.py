@@ -16,6 +16,8 @@ from torch import Tensor
 import dva
 from dva.learning import DAgger, DaggerConfig, TrainingContext
 from dva.learning.imitation import dagger
+from dva.learning.muon import Muon
+from dva.learning.optimizer import ClippedAdam
 from dva.policies import NO_MEMORY, ActorPolicy, normalize
 from dva.spec import STATE, ActionSpec, Entry, ObservationSpec
 
@@ -125,7 +127,18 @@ def test_it_stops_when_the_loss_is_small(stop_loss: float, updates: int) -> None
 def test_few_updates_are_made_together() -> None:
     algorithm = scripted(max_updates=3)
     assert algorithm.iterate()["updates"] == 3
+    assert isinstance(algorithm.actor_optimizer, ClippedAdam)
     assert float(algorithm.actor_optimizer._state["step"][0]) == 3
+
+
+def test_muon_may_make_the_updates() -> None:
+    algorithm = scripted(optimizer="muon", learning_rate=0.02)
+    assert isinstance(algorithm.actor_optimizer, Muon)
+    rows = [algorithm.iterate() for _ in range(3)]
+    assert all(row["skipped_updates"] == 0 for row in rows)
+    assert algorithm.state_dict()["actor_optimizer.momentum.0"].any()
+    with pytest.raises(ValueError, match="optimizer 'sgd'.*adam"):
+        scripted(optimizer="sgd")
 
 
 def test_it_learns_once_there_are_samples_enough() -> None:

@@ -39,6 +39,11 @@ def test_nothing_comes_of_nothing() -> None:
     assert not orthogonalize(torch.zeros(3, 4)).any()
 
 
+def of_layer(layer: nn.Linear) -> Muon:
+    (_, weight), (_, bias) = layer.named_parameters()
+    return Muon([weight], [bias], 1.0)
+
+
 def layer_with(gradient: torch.Tensor) -> nn.Linear:
     layer = nn.Linear(3, 2)
     layer.weight.grad, layer.bias.grad = gradient, torch.zeros(2)
@@ -48,7 +53,7 @@ def layer_with(gradient: torch.Tensor) -> nn.Linear:
 def test_steps_follow_the_momentum_of_the_gradients() -> None:
     gradients = torch.randn(2, 2, 3, generator=torch.Generator().manual_seed(1))
     layer = layer_with(gradients[0])
-    optimizer = Muon([layer.weight], [layer.bias], 1.0)
+    optimizer = of_layer(layer)
     optimizer.set_learning_rate(0.1)
     expected = layer.weight.detach().clone()
     optimizer.step()
@@ -67,7 +72,7 @@ def test_the_size_of_a_gradient_does_not_count() -> None:
     for factor in (1e-3, 1e3):
         layer = layer_with(factor * gradient)
         before = layer.weight.detach().clone()
-        optimizer = Muon([layer.weight], [layer.bias], 1.0)
+        optimizer = of_layer(layer)
         optimizer.set_learning_rate(0.1)
         optimizer.step()
         moved.append(layer.weight.detach() - before)
@@ -88,7 +93,7 @@ def test_a_tall_matrix_moves_further() -> None:
 
 def test_a_nonfinite_gradient_changes_nothing() -> None:
     layer = layer_with(torch.ones(2, 3))
-    optimizer = Muon([layer.weight], [layer.bias], 1.0)
+    optimizer = of_layer(layer)
     optimizer.set_learning_rate(0.1)
     optimizer.step()
     before = [p.detach().clone() for p in layer.parameters()]
@@ -107,11 +112,11 @@ def test_a_nonfinite_gradient_changes_nothing() -> None:
 def test_it_goes_on_from_what_was_saved() -> None:
     gradient = torch.ones(2, 3)
     layer, other = layer_with(gradient), layer_with(gradient)
-    optimizer = Muon([layer.weight], [layer.bias], 1.0)
+    optimizer = of_layer(layer)
     optimizer.set_learning_rate(0.1)
     optimizer.step()
     other.load_state_dict(layer.state_dict())
-    resumed = Muon([other.weight], [other.bias], 1.0)
+    resumed = of_layer(other)
     resumed.load_state_dict(optimizer.state_dict())
     resumed.set_learning_rate(0.1)
     for one, its in ((layer, optimizer), (other, resumed)):
@@ -123,4 +128,4 @@ def test_it_goes_on_from_what_was_saved() -> None:
 def test_a_missing_gradient_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="no gradient"):
         layer = nn.Linear(3, 2)
-        Muon([layer.weight], [layer.bias], 1.0).step()
+        of_layer(layer).step()

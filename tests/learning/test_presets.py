@@ -62,7 +62,7 @@ def test_cpu_presets_keep_the_networks(task: str) -> None:
     cpu, paper = preset("dva", task, "cpu"), preset("dva", task, "paper")
     env = env_of(cpu, task)
     assert (env.image_size, robots(cpu, task)) == (48, 64 if cpu.algorithm.guide else 16)
-    assert 1_000 < iterations_of(cpu, task) <= 14_000
+    assert 1_000 <= iterations_of(cpu, task) <= 14_000
     assert cpu.algorithm.actor_hidden == paper.algorithm.actor_hidden
 
 
@@ -83,7 +83,7 @@ def test_only_the_paper_s_preset_leaves_out_what_lets_policies_see(task: str) ->
     for name in ("paper", "cpu", "fast"):
         ours = name != "paper" and task != "cartpole"
         c = preset("dva", task, name).algorithm
-        assert c.guide == (ours and task in ("ant", "humanoid", "anymal"))
+        assert c.guide == (ours and task in ("cheetah", "ant", "humanoid", "anymal"))
         assert c.center_features == ours
         assert c.action_gradient_cap == (2.0 if ours else None)
         from_state = preset("dva", task, name, observe=("state",)).algorithm

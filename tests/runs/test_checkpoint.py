@@ -126,6 +126,36 @@ def test_saving_the_same_steps_again_never_touches_what_a_pointer_names(tmp_path
     assert save(tmp_path, 1).name == "step-000000000016-3.safetensors"
 
 
+@pytest.mark.parametrize("at", ["info", "tensors"])
+def test_a_checkpoint_that_is_removed_while_it_is_read_is_read_anew(tmp_path, monkeypatch, at):
+    save(tmp_path, 1)
+    parse, resolve = checkpoint.parse_object, checkpoint._resolve
+    saved = []
+
+    def train_on() -> None:
+        if not saved:
+            saved.append(save(tmp_path, 2))
+
+    def parse_late(content):
+        if at == "tensors":
+            train_on()
+        return parse(content)
+
+    def resolve_late(folder, pointer):
+        found = resolve(folder, pointer)
+        if at == "info":
+            train_on()
+        return found
+
+    monkeypatch.setattr(checkpoint, "parse_object", parse_late)
+    monkeypatch.setattr(checkpoint, "_resolve", resolve_late)
+    found = load_checkpoint(tmp_path)
+    assert found.path == saved[0] and found.info["iteration"] == 2
+    info = checkpoint.read_info(tmp_path)
+    assert info is not None and info["iteration"] == 2
+    assert checkpoint.read_info(tmp_path / "nowhere") is None
+
+
 class Killed(BaseException):
     pass
 

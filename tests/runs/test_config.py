@@ -145,6 +145,35 @@ def test_ranges(changes):
         default_config("cartpole", preset="cpu", **changes)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("adam_betas", [2.0, 2.0]), ("adam_betas", [float("nan"), 0.5]),
+        ("actor_learning_rate", float("nan")), ("actor_learning_rate", float("inf")),
+        ("critic_learning_rate", -1.0), ("log_std_init", float("nan")), ("actor_hidden", [-4]),
+        ("critic_hidden", [0]), ("max_grad_norm", float("inf")), ("max_grad_norm", float("nan")),
+        ("discount", float("nan")), ("seed", 99999999999999999999), ("num_envs", 10**20),
+    ],
+)  # fmt: skip
+def test_a_hyperparameter_that_makes_no_sense_is_refused_by_its_name(name, value):
+    flag = name.replace("_", "[-_]")
+    with pytest.raises(UsageError, match=rf"{flag} is .*; (it must be|give a whole)"):
+        default_config("cartpole", preset="cpu", **{name: value}).validate()
+
+
+@pytest.mark.parametrize("algo", learning.names())
+def test_no_number_of_an_algorithm_may_be_nan(algo):
+    kind = learning.get(algo).config
+    for field in dataclasses.fields(kind):
+        value = getattr(kind(), field.name)
+        if isinstance(value, float):
+            config = default_config("cartpole", algo)
+            with pytest.raises(ValueError, match=f"{field.name} is nan"):
+                # Set past the configuration's own checks, as another program may.
+                setattr(config.algorithm, field.name, float("nan"))
+                config.validate()
+
+
 def test_a_configuration_shares_nothing_with_what_it_was_read_from():
     values = stored()
     before = copy.deepcopy(values)
@@ -236,7 +265,7 @@ def test_a_bare_string_for_what_is_observed_is_refused():
         config.validate()
 
 
-MODULE = '''
+MODULE = """
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -263,7 +292,7 @@ class Config:
 
     def __post_init__(self) -> None:
         self.double = 2
-'''
+"""
 
 
 @pytest.fixture
@@ -274,9 +303,7 @@ def own(tmp_path, monkeypatch):
     monkeypatch.setattr(registry._ALGORITHMS, "entries", dict(registry._ALGORITHMS.entries))
     module = importlib.import_module("own_config")
     dva_entry = learning.get("dva")
-    learning.register(
-        dataclasses.replace(dva_entry, name="own", config=module.Config, preset=None)
-    )
+    learning.register(dataclasses.replace(dva_entry, name="own", config=module.Config, preset=None))
     yield module
     del sys.modules["own_config"]
 

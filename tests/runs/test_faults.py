@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import imageio_ffmpeg
 import pytest
 import torch
 
@@ -19,6 +20,8 @@ from dva.compute import arguments
 from dva.compute.errors import FileError, usage_errors
 from dva.runs import Run, UsageError, session
 from dva.runs.checkpoint import load_checkpoint, save_checkpoint
+from dva.runs.events import EventWriter
+from dva.runs.extras import Extras
 
 STEPS = 4 * 4
 """Environment steps of an iteration of `tiny`."""
@@ -156,6 +159,60 @@ def test_training_goes_on_without_videos_and_curves(tiny, place):
     (message,) = [text for text in messages if "left out" in text]
     assert message.startswith(f"The {what} is left out; training goes on: ")
     assert place in message and "\n" not in message
+
+
+def test_training_goes_on_without_tensorboard_and_ffmpeg(tiny, monkeypatch):
+    def none() -> str:
+        raise RuntimeError("No ffmpeg exe could be found.")
+
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", none)
+    monkeypatch.setattr(session, "VIDEO_STEPS", 1)
+    config = tiny(video_interval=STEPS, env_steps=5 * STEPS)
+    messages: list[str] = []
+
+    def report(update: runs.Update) -> None:
+        messages.extend([update.message] if update.message else [])
+
+    def fail(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(EventWriter, "__init__", fail)
+    for first, last in ((1, 5), (6, 10)):
+        messages.clear()
+        config.run.env_steps = last * STEPS
+        resumed = Run.open(config.run.run_dir) if first > 1 else None
+        outcome = runs.train(config, report, resumed)
+        assert outcome.reason == "finished"
+        iterations = [row["iteration"] for row in outcome.run.metrics()]
+        assert iterations == list(range(1, last + 1))
+        assert [text for text in messages if "left out" in text or "tries" in text] == [
+            "TensorBoard is left out; training goes on: [Errno 13] Permission denied.",
+            next(text for text in messages if text.startswith("The video is left out")),
+            "The video has failed 3 times; this session tries no more.",
+        ]
+
+
+def test_a_video_that_fails_once_is_tried_again():
+    said: list[str] = []
+    extras, results = Extras(said.append), iter([OSError("full\ndisk"), None, ValueError(), None])
+    done = []
+
+    def do() -> None:
+        found = next(results)
+        if found is not None:
+            raise found
+        done.append(found)
+
+    for _ in range(4):
+        extras.attempt("The video", do)
+    assert len(done) == 2
+    assert said == ["The video is left out; training goes on: full disk."]
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extras.attempt("The video", interrupt)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Metrics are JSON, survive a kill in the middle of a line, and can be cut back."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -77,36 +78,81 @@ def test_tensorboard_reads_what_was_written(tmp_path):
         ('{"iteration": 1, "env_steps": NaN}', "no JSON (NaN is not a JSON number)"),
     ],
 )
-def test_a_damaged_row_is_named_and_nothing_is_dropped(tmp_path, line, fault):
+def test_a_damaged_row_is_named_and_dropped_only_with_a_copy(tmp_path, line, fault):
     path = tmp_path / "metrics.jsonl"
     write(path, [1])
     with path.open("a") as file:
         file.write(f"{line}\n")
     write(path, [3])
     before = path.read_bytes()
-    for read in (read_metrics, lambda path: truncate_metrics(path, 1)):
-        with pytest.raises(UsageError) as caught:
-            read(path)
-        assert str(caught.value).startswith(f"Line 2 of {path} is damaged: {fault}")
-        assert "\n" not in str(caught.value)
-    assert path.read_bytes() == before
+    with pytest.raises(UsageError) as caught:
+        read_metrics(path)
+    assert str(caught.value).startswith(f"Line 2 of {path} is damaged: {fault}")
+    assert "\n" not in str(caught.value) and path.read_bytes() == before
+    said = truncate_metrics(path, 3)
+    copy = tmp_path / "metrics.jsonl.damaged"
+    assert said is not None and f"left out damaged line 2 ({fault}" in said and "\n" not in said
+    assert f"the file as it was is {copy}; lacks 1 of 3 iterations, the first of them 2." in said
+    assert copy.read_bytes() == before
+    assert [row["iteration"] for row in read_metrics(path)] == [1, 3]
 
 
-@pytest.mark.parametrize("where", ["metrics", "tensorboard"])
-def test_a_full_disk_is_one_line_wherever_it_strikes(tmp_path, where):
+def test_a_blank_line_costs_no_row_and_a_second_copy_spares_the_first(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    write(path, range(1, 11))
+    lines = path.read_text().splitlines()
+    for copy in ("metrics.jsonl.damaged", "metrics.jsonl.damaged-2"):
+        path.write_text("\n".join([lines[0], "", *lines[1:]]) + "\n")
+        said = truncate_metrics(path, 10)
+        assert said is not None and "lacks" not in said and f"is {tmp_path / copy}." in said
+        assert [row["iteration"] for row in read_metrics(path)] == list(range(1, 11))
+        assert (tmp_path / copy).read_text().count("\n") == 11
+    assert truncate_metrics(path, 10) is None
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_rows_are_on_the_disk_before_a_checkpoint_is(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda number: flushed.append(os.fstat(number).st_size))
+    writer = MetricsWriter(tmp_path / "metrics.jsonl", None)
+    writer.write({"iteration": 1, "env_steps": 16})
+    before = len(flushed)
+    writer.flush()
+    assert flushed[before:] == [(tmp_path / "metrics.jsonl").stat().st_size]
+    writer.close()
+
+
+def test_a_full_disk_is_one_line(tmp_path):
     writer = MetricsWriter(tmp_path / "metrics.jsonl", tmp_path / "tensorboard")
-    assert writer._events is not None
-    if where == "metrics":
-        writer._file = open("/dev/full", "w")
-    else:
-        full = writer._events._file = open("/dev/full", "wb")
-        writer._events._writer = RecordWriter(full)
-    with pytest.raises(FileError, match=f"{tmp_path}/{where}.* cannot be written: No space left"):
-        for iteration in range(1000):
-            writer.write({"iteration": iteration, "env_steps": 1})
-            writer.flush()
+    writer._file.close()
+    writer._file = open("/dev/full", "w")
+    with pytest.raises(FileError, match=f"{tmp_path}/metrics.* cannot be written: No space left"):
+        writer.write({"iteration": 1, "env_steps": 1})
     with pytest.raises(FileError, match="No space left"):
         writer.close()
+
+
+def test_tensorboard_is_left_out_where_it_fails(tmp_path):
+    said = []
+    writer = MetricsWriter(tmp_path / "metrics.jsonl", tmp_path / "tensorboard", 1, said.append)
+    assert writer._events is not None
+    writer._events._file.close()
+    full = writer._events._file = open("/dev/full", "wb")
+    writer._events._writer = RecordWriter(full)
+    for iteration in range(100):
+        writer.write({"iteration": iteration, "env_steps": 1})
+        writer.flush()
+    writer.close()
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 100
+    (line,) = said
+    assert line.startswith("TensorBoard is left out; training goes on: ") and "No space" in line
+
+    (tmp_path / "file").write_text("")
+    writer = MetricsWriter(tmp_path / "others.jsonl", tmp_path / "file", 1, said.append)
+    writer.write({"iteration": 1, "env_steps": 1})
+    writer.close()
+    assert len(said) == 2 and str(tmp_path / "file") in said[1]
+    assert len(read_metrics(tmp_path / "others.jsonl")) == 1
 
 
 def test_timings_are_told_apart():

@@ -62,7 +62,7 @@ def test_tensors_that_are_no_dump_are_refused(tmp_path, change, fault, capsys):
     check_refused(dump(tmp_path, state), fault, capsys)
 
 
-@pytest.mark.parametrize("task", ["hopper", "nothing", "nowhere:slide", "", 3, None, ["cartpole"]])
+@pytest.mark.parametrize("task", ["hopper", "nothing", "os:slide", "", 3, None, ["cartpole"]])
 def test_a_foreign_task_is_refused(tmp_path, task, capsys):
     check_refused(dump(tmp_path, task=task), "", capsys)
 

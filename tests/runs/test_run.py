@@ -114,6 +114,31 @@ def test_a_damaged_configuration_is_one_line(tiny, damage):
     assert "\n" not in str(caught.value)
 
 
+def test_a_bomb_of_aliases_is_one_line(tiny):
+    run = Run.create(tiny())
+    text = (run.path / "config.yaml").read_text()
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    for bomb in (
+        text + "\n".join(lines),
+        text.replace("sessions: []", "sessions:\n- &a\n  again: *a"),
+        text.replace("task: cartpole", f"task: {lines[0][4:]}\n    more: *a0"),
+    ):
+        assert bomb != text
+        (run.path / "config.yaml").write_text(bomb)
+        with pytest.raises(UsageError, match="has an alias") as caught:
+            Run.open(run.path)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_a_value_that_comes_twice_is_written_twice(tiny):
+    run = Run.create(tiny())
+    session = {"command": ["dva"]}
+    for _ in range(2):
+        run.write_config(session)
+    assert Run.open(run.path).sessions == [session, session]
+
+
 def test_a_configuration_that_is_no_text_is_one_line(tiny):
     run = Run.create(tiny())
     (run.path / "config.yaml").write_bytes(b"\xff\xfe\x00")

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import math
+import shutil
 import signal
 from itertools import pairwise
 
@@ -14,6 +15,7 @@ from killing import Killed, kill_at, repeatable
 from dva import runs
 from dva.runs import Run, UsageError, intervals
 from dva.runs.checkpoint import load_checkpoint
+from dva.runs.session import Session
 
 NAMES = set(
     "iteration env_steps wall_time return episode_length actor_loss critic_loss actor_grad_norm "
@@ -199,6 +201,57 @@ def test_minutes_that_are_over_before_a_plan_leave_the_schedule(tiny):
 def test_a_finished_run_says_how_to_go_on(whole):
     with pytest.raises(UsageError, match="finished 320 of 320 .*--env-steps 640"):
         runs.train(resume=Run.open(whole.path))
+
+
+def test_an_end_that_was_cut_short_is_made_up_for(whole, tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    shutil.copytree(whole.path, path)
+    run = Run.open(path)
+    before, rows = json.loads(run.evaluation_path.read_text()), run.metrics()
+
+    def resumed(damage):
+        damage()
+        outcome = runs.train(resume=Run.open(path))
+        assert outcome.reason == "finished" and outcome.evaluation is not None
+        found = json.loads(run.evaluation_path.read_text())
+        for name in set(before) - {"wall_time"}:
+            assert found[name] == before[name]
+        assert run.curve.is_file() and run.metrics() == rows
+        with pytest.raises(UsageError, match="finished 320 of 320"):
+            runs.train(resume=Run.open(path))
+
+    resumed(run.evaluation_path.unlink)
+    resumed(lambda: run.evaluation_path.write_text('{"env_ste'))
+    made = []
+    monkeypatch.setattr(Session, "_evaluate", lambda self: made.append(self))
+    resumed(run.curve.unlink)
+    assert not made
+
+
+def test_a_damaged_row_of_the_metrics_does_not_stop_a_run(whole, tiny):
+    run = runs.train(tiny(stop_at=10 * STEPS)).run
+    lines = run.metrics_path.read_text().splitlines(keepends=True)
+    run.metrics_path.write_text("".join([lines[0], "\n", *lines[1:3], "{\n", *lines[4:]]))
+    before = run.metrics_path.read_bytes()
+    said: list[str] = []
+    runs.train(resume=run, report=lambda update: said.append(update.message or ""))
+    (line,) = [text for text in said if "damaged" in text]
+    assert "damaged line 2 (" in line and "and 1 more" in line and "lacks 1 of 10" in line
+    assert run.metrics_path.with_name("metrics.jsonl.damaged").read_bytes() == before
+    assert repeatable(run) == [row for row in repeatable(whole) if row["iteration"] != 4]
+
+
+def test_other_threads_are_said_where_sums_depend_on_them(tiny):
+    shac = {"algo": "shac", "observe": "pixels", "camera": "differentiable"}
+    for name, kind, said in (("dva", {}, 0), ("shac", shac, 1)):
+        run = runs.train(tiny(name, **kind, stop_at=STEPS)).run
+        assert run.sessions[-1]["threads"] == 1
+        run.sessions[-1]["threads"] = 7
+        messages: list[str] = []
+        limits = changed(Run.open(run.path).config, stop_at=2 * STEPS)
+        runs.train(limits, lambda update: messages.append(update.message or ""), run)  # noqa: B023
+        found = [text for text in messages if "had 7 thread(s), this one has 1: shac" in text]
+        assert len(found) == said
 
 
 def test_advice_names_the_limit_that_was_reached_and_never_a_smaller_plan(tiny):

@@ -1,5 +1,6 @@
 """Videos are whole or absent, and say why they cannot be written."""
 
+import time
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from dva.compute.errors import FileError, UsageError
+from dva.runs import video
 from dva.runs.video import VideoWriter
 
 
@@ -65,3 +67,43 @@ def test_a_failure_of_ffmpeg_is_told_in_its_own_words(tmp_path, monkeypatch):
     with pytest.raises(FileError, match="cannot be written: No space left on device. Check"):
         write(path)
     assert [file.name for file in tmp_path.iterdir()] == ["ffmpeg"]
+
+
+def program(folder: Path, text: str) -> str:
+    """Writes a stand-in for ffmpeg."""
+    script = folder / "ffmpeg"
+    script.write_text(f"#!/bin/sh\n{text}\n")
+    script.chmod(0o755)
+    return str(script)
+
+
+@pytest.mark.parametrize("text", ["exec sleep 100", "cat > /dev/null; exec sleep 100"])
+def test_an_ffmpeg_that_hangs_is_ended(tmp_path, monkeypatch, text):
+    script = program(tmp_path, text)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: script)
+    monkeypatch.setattr(video, "PATIENCE", 0.3)
+    began = time.monotonic()
+    with pytest.raises(FileError, match="video.mp4 cannot be written: ffmpeg has done nothing for"):
+        write(tmp_path / "video.mp4", 3, 256, 256)  # more than a pipe holds
+    assert time.monotonic() - began < 30
+    assert [file.name for file in tmp_path.iterdir()] == ["ffmpeg"]
+
+
+def test_an_ffmpeg_that_cannot_be_started_is_named(tmp_path, monkeypatch):
+    def none() -> str:
+        raise RuntimeError("No ffmpeg exe could be found.\nInstall it.")
+
+    for found in (none, lambda: str(tmp_path / "missing"), lambda: str(tmp_path)):
+        monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", found)
+        with pytest.raises(FileError, match="because ffmpeg cannot be started: .*IMAGEIO") as error:
+            write(tmp_path / "video.mp4")
+        assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["-dash.mp4", "a:b.mp4", "%d.mp4", "é ' ☃.mp4"])
+def test_a_name_is_a_name_to_ffmpeg(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write(Path(name))
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).stat().st_size > 0

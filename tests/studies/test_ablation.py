@@ -21,20 +21,21 @@ def test_every_variant_changes_its_part_alone(
     config = ablation.Config(seeds=2, run_dir=tmp_path, device="cpu")
     trained = ablation._train(config, "anymal", silent)
     assert all(len(members) == 2 for members in trained.values())
-    assert [one.run.seed for one in asked] == 7 * [0] + 7 * [1]
-    assert len({one.run.run_dir for one in asked}) == 14
+    assert [one.run.seed for one in asked] == 8 * [0] + 8 * [1]
+    assert len({one.run.run_dir for one in asked}) == 16
     assert {one.run.env_steps for one in asked} == {204_800}
-    values = [config_to_dict(one)["algorithm"] for one in asked[:7]]
+    values = [config_to_dict(one)["algorithm"] for one in asked[:8]]
     changed = [{name for name in values[0] if one[name] != values[0][name]} for one in values]
     parts = [{"center_features"}, {"action_gradient_cap"}, {"guide"}]
-    assert changed == [set(), *parts, {"guide_closed_loop"}, {"guide_envs"}, set.union(*parts)]
+    one_more = [{"guide_closed_loop"}, {"guide_average"}, {"guide_envs"}]
+    assert changed == [set(), *parts, *one_more, set.union(*parts)]
     published = DvaConfig()
     assert all(values[-1][name] == getattr(published, name) for name in changed[-1])
     assert all(config.configure(task).algorithm.guide for task in ("cartpole", "anymal"))
     asked.clear()
     ablation._train(ablation.Config(full=True, device="cpu"), "anymal", silent)
-    assert len(asked) == 21
-    assert {one.run.env_steps for one in asked} == {4_000 * 64 * 32}
+    assert len(asked) == 24
+    assert {one.run.env_steps for one in asked} == {1_000 * 64 * 32}
 
 
 def fake_run(seed: int, rewards: list[float | None]) -> Any:

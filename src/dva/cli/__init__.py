@@ -6,9 +6,7 @@ hold no logic of their own: what they call lies in `dva.runs` and below. Add one
 and a line in `COMMANDS`.
 """
 
-import errno
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
@@ -52,35 +50,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dva {__version__}")
         return 0
     command, rest = arguments[0], arguments[1:]
-    if "" not in sys.path:
-        sys.path.append("")  # tasks of one's own lie where the command is given
+    from dva.cli.output import output_may_go, say_error, tolerate_characters
     from dva.compute.errors import FILE_ERRNOS, UsageError, require_known
 
+    def refuse(text: str) -> int:
+        say_error(f"error: {' '.join(text.splitlines())}")
+        return 2
+
+    tolerate_characters()
+    status = 1  # where the output goes away before there is another
     try:
-        require_known("command", command, COMMANDS)
-        module = importlib.import_module(f"dva.cli.{command}_command")
-        return module.run(rest)
+        with output_may_go():
+            require_known("command", command, COMMANDS)
+            module = importlib.import_module(f"dva.cli.{command}_command")
+            status = module.run(rest)
+        return status
     except UsageError as error:
-        return _refuse(str(error))
+        return refuse(str(error))
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say_error("interrupted")
         return 130
     except OSError as error:
-        if error.filename is None and error.errno in (errno.EPIPE, errno.EIO):
-            # The reader of a pipe, such as `head`, or the terminal went away.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
         if error.filename is None or error.errno not in FILE_ERRNOS:
             raise  # a fault of the program: its traceback helps to mend it
-        return _refuse(
+        return refuse(
             f"{error.filename}: {error.strerror}. Check the free space, the path and whether you "
             "may write there; what was saved before is whole."
         )
-
-
-def _refuse(text: str) -> int:
-    print(f"error: {' '.join(text.splitlines())}", file=sys.stderr)
-    return 2
 
 
 def _help() -> str:

@@ -66,6 +66,9 @@ class BenchmarkFlags:
     """Folder of the runs."""
     retries: int = 2
     """How often a run that ends early is tried again before it counts as failed."""
+    trust_code: bool = False
+    """Import code that the benchmark in the folder, or the run of an expert, names as MODULE:NAME.
+    What this command line names is imported anyway."""
     warm_up: bool = True
     """Train one iteration of each kind of run first and throw it away, so that no run spends its
     time on compiling kernels."""
@@ -76,11 +79,13 @@ def run(arguments: Sequence[str]) -> int:
     flags = parse(BenchmarkFlags, arguments, "benchmark")
     folder = flags.output.resolve() if flags.ray else flags.output
     with contextlib.ExitStack() as stack:
-        stored = read_matrix(folder)
+        given = [option.partition("=")[2] for option in flags.set]
+        typed = (*flags.tasks, *flags.algos, *(word for value in given for word in value.split()))
+        stored = read_matrix(folder, flags.trust_code, typed)
         cluster = None if flags.ray is None else stack.enter_context(RayCluster(flags.ray))
         with usage_errors():
             matrix = _matrix(flags, stored, cluster)
-            _validate(matrix)
+            _validate(matrix, flags.trust_code)
             workers = _workers(flags, matrix, cluster)
         with explain_file_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -88,8 +93,12 @@ def run(arguments: Sequence[str]) -> int:
         stack.enter_context(hold_lock(folder / LOCK, refusal))
         if matrix != stored:
             write_matrix(folder, matrix)
-        outcome = run_matrix(folder, matrix, workers, _say, flags.retries, flags.warm_up)
-    return _conclude(flags, outcome)
+        # Whatever code the matrix names is trusted by now.
+        trust_code = flags.trust_code or matrix.names_code
+        outcome = run_matrix(
+            folder, matrix, workers, _say, flags.retries, flags.warm_up, trust_code
+        )
+    return _conclude(flags, outcome, trust_code)
 
 
 def _say(line: str) -> None:
@@ -127,7 +136,7 @@ def _matrix(flags: BenchmarkFlags, stored: Matrix | None, cluster: RayCluster | 
     return Matrix(**{**given, "device": device, "threads": threads, "seeds": seeds})
 
 
-def _validate(matrix: Matrix) -> None:
+def _validate(matrix: Matrix, trust_code: bool) -> None:
     """Reads the flags of every kind of run as `dva train` will, so that a wrong one is said at
     once. The device is left out: it may be another machine's."""
     for task in matrix.tasks:
@@ -135,7 +144,7 @@ def _validate(matrix: Matrix) -> None:
             words = matrix.flags(Cell(task, algo, 0))
             place = words.index("--device")
             config = new_config([*words[:place], "--device", "cpu", *words[place + 2 :]])
-            require_parts(config)
+            require_parts(config, trust_code=trust_code)
 
 
 def _workers(flags: BenchmarkFlags, matrix: Matrix, cluster: RayCluster | None) -> Workers:
@@ -147,7 +156,7 @@ def _workers(flags: BenchmarkFlags, matrix: Matrix, cluster: RayCluster | None) 
     return LocalWorkers(flags.jobs or 1, matrix.threads)
 
 
-def _conclude(flags: BenchmarkFlags, outcome: Outcome) -> int:
+def _conclude(flags: BenchmarkFlags, outcome: Outcome, trust_code: bool) -> int:
     """Says what is done, what failed, and what to do next."""
     folder = shlex.quote(str(flags.output))
     print(f"\n{len(outcome.finished)} run(s) finished, {len(outcome.failed)} failed")
@@ -157,6 +166,7 @@ def _conclude(flags: BenchmarkFlags, outcome: Outcome) -> int:
     for name in ("jobs", "ray"):
         value = getattr(flags, name)
         again += "" if value is None else f" --{name} {shlex.quote(str(value))}"
+    again += " --trust-code" if trust_code else ""
     if outcome.signal is not None:
         print(f"\nStopped. To go on:\n  {again}")
         return 128 + outcome.signal

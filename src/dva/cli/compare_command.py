@@ -33,6 +33,8 @@ class CompareFlags:
     studies/comparison. Nothing is overwritten: later folders get a number."""
     thresholds: tuple[float, ...] = ()
     """Returns for which the table has the time until training reached them."""
+    trust_code: bool = False
+    """Import code of the runs' own that their configurations name as MODULE:NAME."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -40,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
     flags = parse(CompareFlags, arguments, "compare")
     if not flags.runs:
         raise UsageError("Give the folders of runs or of a benchmark: dva compare RUN...")
-    comparison = compare(flags.runs, flags.thresholds)
+    comparison = compare(flags.runs, flags.thresholds, flags.trust_code)
     place, *others = flags.runs
     if others or (place / CONFIG).is_file():  # a run's own folder is its own
         place = Path("studies")

@@ -32,13 +32,15 @@ class DoctorFlags:
     """auto, cpu or cuda."""
     replay: Path | None = None
     """Replay a state saved by `dva train --nan-guard` instead: a .safetensors file under nan/."""
+    trust_code: bool = False
+    """Let --replay import code that the JSON file beside that state names as MODULE:NAME."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
     flags = parse(DoctorFlags, arguments, "doctor")
     if flags.replay is not None:
-        return _replay(flags.replay)
+        return _replay(flags.replay, flags.trust_code)
     if flags.task.endswith(".xml"):
         return _robot(flags)
     if flags.ignore:
@@ -71,10 +73,10 @@ def _report(checks: Iterable[Any]) -> int:
     return 1 if failed else 0
 
 
-def _replay(path: Path) -> int:
+def _replay(path: Path, trust_code: bool) -> int:
     from dva.runs.nan_guard import replay
 
-    found = replay(path)
+    found = replay(path, trust_code=trust_code)
     print(f"{path}: one control step of {found.task}, {found.substeps} substeps")
     for line in found.lines:
         print(f"  {line}")

@@ -34,13 +34,19 @@ class EvalFlags:
     """Which checkpoint to evaluate: the last one, or the one with the best return in training."""
     device: str = "auto"
     """auto, cpu or cuda."""
+    trust_code: bool = False
+    """Import code of the run's own that its configuration names as MODULE:NAME."""
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
     flags = parse(EvalFlags, arguments, "eval")
     found = runs.evaluate_run(
-        flags.run, flags.episodes, flags.checkpoint, flags.device, flags.video
+        runs.Run.open(flags.run, flags.trust_code),
+        flags.episodes,
+        flags.checkpoint,
+        flags.device,
+        flags.video,
     )
     if flags.json:
         video = str(flags.video) if flags.video else None

@@ -1,5 +1,6 @@
 """The display of training in progress: a live table on a terminal, plain lines elsewhere."""
 
+import contextlib
 import errno
 import time
 from types import TracebackType
@@ -9,6 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from dva.cli.output import say_error
+from dva.compute.errors import one_line
 from dva.runs import TrainConfig, Update
 
 __all__ = ["Progress"]
@@ -69,6 +72,7 @@ class Progress:
         self.live = None
         self._shown = 0.0
         self._pending: Update | None = None
+        self._failed = False
         if self.console.is_terminal:
             self.live = Live(console=self.console, refresh_per_second=4, transient=False)
 
@@ -93,12 +97,30 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.live is not None:
-            self.live.stop()
-        self._print_pending()
+        # Training has ended, and whatever the display does now changes nothing of how.
+        with contextlib.suppress(Exception):
+            if self.live is not None:
+                self.live.stop()
+            self._print_pending()
 
     def update(self, update: Update) -> None:
-        """Shows an update."""
+        """Shows an update. A display that fails shows nothing more, and training goes on.
+
+        Raises:
+            OSError: nobody reads the output any more.
+        """
+        if self._failed:
+            return
+        try:
+            self._show(update)
+        except OSError:
+            raise
+        except Exception as error:  # whatever it is: nobody trains for the sake of a display
+            self._failed = True
+            fault = one_line(error) or type(error).__name__
+            say_error(f"The display has failed; training goes on without: {fault}.")
+
+    def _show(self, update: Update) -> None:
         if update.message is not None:
             self._print_pending()  # keeps lines in the order of events
             self._print(update.message)

@@ -12,6 +12,7 @@ import tyro
 
 from dva import learning, runs, tasks
 from dva.cli.flags import arities, find_task, find_value, find_values, parse, require_values
+from dva.cli.output import output_may_go, say_error
 from dva.cli.progress import Progress
 from dva.compute.distributed import Group, ProcessLost, join
 from dva.compute.errors import usage_errors
@@ -32,6 +33,8 @@ DESCRIPTION = """Train a policy: from pixels (shac: from states), unless --obser
 Everything is written to a run folder. Ctrl-C saves a checkpoint and says how to resume. Defaults
 below are those of {task} with algorithm {algo} and preset {preset}; others have others."""
 
+TRUST = {"--trust-code": 0, "--no-trust-code": 0}
+
 
 @dataclasses.dataclass
 class TrainFlags(runs.TrainConfig[AlgorithmConfig], Generic[AlgorithmConfig]):
@@ -40,6 +43,9 @@ class TrainFlags(runs.TrainConfig[AlgorithmConfig], Generic[AlgorithmConfig]):
     resume: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Resume the run in this folder; only --env-steps, --minutes, --stop-at,
     --checkpoint-interval and --video-interval may be given with it."""
+    trust_code: bool = False
+    """Import code that the configuration of a resumed run, or of an expert's, names as MODULE:NAME.
+    What this command line names is imported anyway."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -60,10 +66,11 @@ def _read(arguments: Sequence[str]) -> tuple[runs.TrainConfig, runs.Run | None]:
     """Reads what to train, and the run that it continues."""
     require_values(arguments, "train")
     resume = find_value(arguments, "--resume")
-    resumed = None if resume is None else runs.Run.open(resume)
+    trust_code = trusts_code(arguments)
+    resumed = None if resume is None else runs.Run.open(resume, trust_code)
     config = _continued(arguments, resumed) if resumed else new_config(arguments)
     config.validate()
-    require_parts(config, resumed)
+    require_parts(config, resumed, trust_code)
     return config, resumed
 
 
@@ -73,11 +80,13 @@ def _lead(config: runs.TrainConfig, resumed: runs.Run | None, group: Group) -> i
         with Progress(config, sys.stdout) as progress:
             outcome = runs.train(config, progress.update, resumed, group)
     except KeyboardInterrupt:
-        print(f"interrupted{_kept(config, resumed)}", file=sys.stderr)
+        say_error(f"interrupted{_kept(config, resumed)}")
         return 128 + signal.SIGINT
     except ProcessLost as error:
         raise ProcessLost(f"{error}{_kept(config, resumed)}") from error
-    return _conclude(outcome)
+    with output_may_go():
+        _describe(outcome)
+    return _status(outcome)
 
 
 def _follow(config: runs.TrainConfig, resumed: runs.Run | None, group: Group) -> int:
@@ -94,7 +103,7 @@ def new_config(arguments: Sequence[str]) -> runs.TrainConfig:
     algo = find_value(arguments, "--algo") or "dva"
     with usage_errors():
         parts = (EnvConfig, runs.RunConfig, learning.get(algo).config)
-    taken = {**arities(*parts), "--algo": 1, "--preset": 1, "--resume": 1}
+    taken = {**arities(*parts), "--algo": 1, "--preset": 1, "--resume": 1, **TRUST}
     place = find_task(arguments, taken, tasks.names())
     if place is not None:
         task = arguments[place]
@@ -127,7 +136,16 @@ def _continued(arguments: Sequence[str], resumed: runs.Run) -> runs.TrainConfig:
     return config
 
 
-def require_parts(config: runs.TrainConfig, resumed: runs.Run | None = None) -> None:
+def trusts_code(arguments: Sequence[str]) -> bool:
+    """Tells whether --trust-code is among arguments that are not parsed yet."""
+    given = [argument.replace("_", "-") for argument in arguments]
+    flags = [flag for flag in given if flag in ("--trust-code", "--no-trust-code")]
+    return flags[-1:] == ["--trust-code"]
+
+
+def require_parts(
+    config: runs.TrainConfig, resumed: runs.Run | None = None, trust_code: bool = False
+) -> None:
     """Looks up the names of what is built later, so that a wrong one is said before the header."""
     with usage_errors():
         find_simulator(config.env.simulator)
@@ -135,7 +153,7 @@ def require_parts(config: runs.TrainConfig, resumed: runs.Run | None = None) -> 
         look_up = learning.get(config.algo).look_up
         if look_up is not None:
             look_up(config.algorithm)
-    expert_run(config, resumed)
+    expert_run(config, resumed, trust_code)
 
 
 def _parse(arguments: Sequence[str], base: runs.TrainConfig, command: str = "train") -> TrainFlags:
@@ -165,7 +183,14 @@ def _kept(config: runs.TrainConfig, resumed: runs.Run | None) -> str:
     )
 
 
-def _conclude(outcome: runs.Outcome) -> int:
+def _status(outcome: runs.Outcome) -> int:
+    """Returns the exit status of a training."""
+    if outcome.reason == "interrupted":
+        return 128 + (outcome.signal or signal.SIGINT)
+    return 1 if outcome.learned_nothing else 0
+
+
+def _describe(outcome: runs.Outcome) -> None:
     """Reports how training ended, where the results are, and what to do next."""
     run_, evaluation = outcome.run, outcome.evaluation
     path = shlex.quote(str(run_.path))
@@ -173,7 +198,7 @@ def _conclude(outcome: runs.Outcome) -> int:
         print(f"\nWarning: {outcome.warning}")
     if outcome.reason == "interrupted":
         print(f"\nStopped; a checkpoint is saved. To continue:\n  dva train --resume {path}")
-        return 128 + (outcome.signal or signal.SIGINT)
+        return
     if evaluation is not None:
         print(
             f"\nReturn of the policy: {evaluation['mean']:.1f} ± {evaluation['std']:.1f} over "
@@ -192,5 +217,3 @@ def _conclude(outcome: runs.Outcome) -> int:
         print(f"  dva train --resume {path}")
     if outcome.learned_nothing:
         print("\nNo update was made: the policy is as it was at the start.", file=sys.stderr)
-        return 1
-    return 0

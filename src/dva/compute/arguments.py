@@ -13,7 +13,7 @@ from dva.compute.threads import split_environments
 __all__ = [
     "MAX_COUNT",
     "MAX_IMAGE_SIDE",
-    "check_shapes",
+    "check_state",
     "check_tensor",
     "count",
     "env_ids",
@@ -152,19 +152,27 @@ def env_ids(value: Sequence[int] | None, num_envs: int) -> list[int]:
     return ids
 
 
-def check_shapes(state_dict: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]]) -> None:
-    """Accepts a saved state with a generator and tensors of the given names and shapes.
+def check_state(
+    state_dict: dict[str, torch.Tensor],
+    expected: dict[str, tuple[tuple[int, ...], torch.dtype]],
+) -> None:
+    """Accepts a saved state with a generator and tensors of the given names, shapes and dtypes.
 
     Raises:
-        ValueError: an entry is missing, unknown, or of another shape.
+        ValueError: an entry is missing, unknown, no tensor, or of another shape or dtype.
     """
-    wanted = {*shapes, "generator"}
+    wanted = {*expected, "generator"}
     if set(state_dict) != wanted:
         raise ValueError(
             f"The state has the entries {sorted(state_dict)}, expected {sorted(wanted)}. "
             "Make the environment with the same task and observe=... as the one that was saved."
         )
-    for name, shape in shapes.items():
+    for name, value in state_dict.items():
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(f"Entry {name!r} is a {type(value).__name__}, expected a tensor.")
+    for name, (shape, dtype) in expected.items():
+        if state_dict[name].dtype != dtype:
+            raise ValueError(f"Entry {name!r} is {state_dict[name].dtype}, expected {dtype}.")
         if tuple(state_dict[name].shape) != shape:
             raise ValueError(
                 f"Entry {name!r} has shape {tuple(state_dict[name].shape)}, expected {shape}. "

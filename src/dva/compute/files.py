@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dva.compute.errors import explain_file_errors, one_line
 
-__all__ = ["file_digest", "is_temporary", "write_atomically", "write_tensors"]
+__all__ = ["file_digest", "flush_to_disk", "is_temporary", "write_atomically", "write_tensors"]
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -25,14 +25,16 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explain_file_errors(path):
         try:
+            temporary.touch()
+            mode = temporary.stat().st_mode & 0o777  # what the user's umask leaves
             write(temporary)
-            os.chmod(temporary, 0o644)  # safetensors lets nobody else read
-            _flush(temporary)
+            os.chmod(temporary, mode)  # safetensors lets nobody else read
+            flush_to_disk(temporary)
             os.replace(temporary, path)
         finally:
             with contextlib.suppress(OSError):  # it has been renamed, or was never made
                 temporary.unlink()
-        _flush(path.parent)
+        flush_to_disk(path.parent)
 
 
 def is_temporary(path: Path, name: str = "") -> bool:
@@ -79,7 +81,7 @@ def _as_os_error(error: safetensors.SafetensorError) -> OSError:
     return OSError(number, os.strerror(number) if number else one_line(error))
 
 
-def _flush(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     """Forces a file or the entries of a folder to the disk: a power cut cannot undo a rename."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,14 +1,23 @@
 """Lists by name, to which users add from modules of their own, found as MODULE:NAME."""
 
 import importlib
+import importlib.machinery
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from string import whitespace
 from typing import Generic, TypeVar
 
 from dva.compute.errors import closest_match
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "is_trusted", "module_file", "module_of", "trust"]
 
 T = TypeVar("T")
+
+_TRUSTED: set[str] = set()
+"""Modules that may be imported though a file names them, not the user of this process."""
 
 
 class Registry(Generic[T]):
@@ -114,14 +123,67 @@ def _package(module: str) -> str:
     return module.partition(".")[0]
 
 
+def module_of(name: object) -> str | None:
+    """Returns MODULE of a text MODULE:NAME, and None for anything else."""
+    module, colon, own = name.rpartition(":") if isinstance(name, str) else ("", "", "")
+    named = all(part.isidentifier() for part in module.split("."))
+    return module if colon and own and not set(own) & set(whitespace) and named else None
+
+
+def is_trusted(module: str) -> bool:
+    """Tells whether a name in a file may lead to this module: it is imported already, belongs to
+    this package, or `trust` has been told of it."""
+    return module in sys.modules or module in _TRUSTED or _package(module) == _package(__name__)
+
+
+def trust(module: str) -> None:
+    """Lets names in files lead to this module from now on, in this process."""
+    _TRUSTED.add(module)
+
+
+def module_file(module: str) -> Path | None:
+    """Finds the file that importing a module by MODULE:NAME would run, without running anything.
+
+    None where there is no such file. For a module within a package, the package's own file, which
+    is run first, where the module has none.
+    """
+    places: list[str] | None = [*sys.path, os.getcwd()]
+    found, parts = None, module.split(".")
+    for depth in range(1, len(parts) + 1):
+        spec = importlib.machinery.PathFinder.find_spec(".".join(parts[:depth]), places)
+        if spec is None:
+            break
+        found = Path(spec.origin) if spec.has_location and spec.origin else found
+        if not spec.submodule_search_locations or spec.origin is None:
+            break  # no package, or one without a file, which is searched only by importing it
+        places = list(spec.submodule_search_locations)
+    return found
+
+
+@contextmanager
+def _working_folder() -> Iterator[None]:
+    """Lets modules be imported from the folder one works in, after all others, for a while."""
+    folder = os.getcwd()
+    added = folder not in sys.path and "" not in sys.path
+    if added:
+        sys.path.append(folder)
+        importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        if added and folder in sys.path:
+            sys.path.remove(folder)
+
+
 def _import(kind: str, name: str, module: str) -> None:
-    if not all(part.isidentifier() for part in module.split(".")):
+    if module_of(name) is None:
         raise ValueError(
             f"The {kind} {name!r} does not begin with the name of a module. Write MODULE:NAME, "
             "where MODULE is the name of a file without its .py, in the folder you work in."
         )
     try:
-        importlib.import_module(module)
+        with nullcontext() if module in sys.modules else _working_folder():
+            importlib.import_module(module)
     except SyntaxError as error:
         raise ValueError(
             f"The {kind} {name!r} is in {module!r}, which cannot be imported: {error}."

@@ -45,6 +45,10 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="dva")
 
 
+# A forked process has its parent's pool, but not its threads.
+os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 @contextmanager
 def use_threads(
     device: torch.device, threads: int | None = None, inside_operations: bool = False

@@ -1,13 +1,24 @@
-"""Starts Warp without its greeting."""
+"""Starts Warp without its greeting, and lets one thread at a time generate code."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 import warp as wp
 
-__all__ = ["start_warp"]
+__all__ = ["COMPILING", "start_warp"]
+
+COMPILING = threading.RLock()
+"""To be held while Warp builds kernels, loads modules or captures a graph: none of it is made for
+several threads at a time."""
+# A fork waits until nothing is being compiled: the child would wait for a thread that it lacks.
+os.register_at_fork(
+    before=COMPILING.acquire,
+    after_in_parent=COMPILING.release,
+    after_in_child=COMPILING.release,
+)
 
 
 def start_warp() -> None:
@@ -15,13 +26,14 @@ def start_warp() -> None:
 
     Warnings and errors remain, and so does a log level that the caller has chosen.
     """
-    if wp.config.log_level == wp.LOG_INFO:
-        wp.config.log_level = wp.LOG_WARNING
-    if torch.cuda.is_available():
-        wp.init()
-    else:
-        with _without_native_messages():
+    with COMPILING:
+        if wp.config.log_level == wp.LOG_INFO:
+            wp.config.log_level = wp.LOG_WARNING
+        if torch.cuda.is_available():
             wp.init()
+        else:
+            with _without_native_messages():
+                wp.init()
 
 
 @contextmanager

@@ -342,20 +342,38 @@ class VectorEnv:
             state_dict: from `state_dict()` of an environment of the same task, size and sensors.
 
         Raises:
-            ValueError: an entry is missing, unknown, or of another shape; nothing has changed then.
+            ValueError: an entry is missing, unknown, or of another shape or type; nothing has
+                changed then.
         """
         self._check_open()
-        if not self._ready:
-            self._begin(self._start())  # so that every tensor has its shape
+        expected = self._layout()
+        arguments.check_state(state_dict, expected)
+        own = {name: state_dict[name].detach()[self._group.rows] for name in expected}
+        loaded = {name: x.contiguous().to(self.device, copy=True) for name, x in own.items()}
+        generator = torch.Generator(self.device)
+        try:
+            generator.set_state(state_dict["generator"].cpu())
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"Entry 'generator' is no state of a random generator on {self.device}: {error}"
+            ) from error
+        self.put_tensors(loaded)
+        self._generator, self._ready = generator, True
+
+    def _layout(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """Returns the shape, over all processes, and the type of every tensor of the state."""
         size = self._group.size
-        shapes = {name: (len(x) * size, *x.shape[1:]) for name, x in self.tensors().items()}
-        arguments.check_shapes(state_dict, shapes)
-        own = {name: state_dict[name].detach()[self._group.rows] for name in shapes}
-        self.put_tensors(
-            {name: x.contiguous().to(self.device, copy=True) for name, x in own.items()}
-        )
-        self._generator = torch.Generator(self.device)
-        self._generator.set_state(state_dict["generator"].cpu())
+        if self._ready:
+            tensors = self.tensors()
+        else:  # a first episode has them, and leaves no trace
+            draws = self._generator.get_state()
+            try:
+                self._begin(self._start())
+                tensors = self.tensors()
+            finally:
+                self._generator.set_state(draws)
+                self._ready = False
+        return {name: ((len(x) * size, *x.shape[1:]), x.dtype) for name, x in tensors.items()}
 
     @property
     def generator(self) -> torch.Generator:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from dva.compute.distributed import ALONE, Group
-from dva.learning.optimizer import ClippedAdam
+from dva.learning.optimizer import ClippedAdam, GuardedOptimizer
 from dva.learning.state import add_prefix, strip_prefix
+from dva.policies import Actor
 
-__all__ = ["Muon", "orthogonalize"]
+__all__ = ["Muon", "muon_of_actor", "orthogonalize"]
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration: it takes singular values in (0, 1] to about 1, the small ones
@@ -52,13 +53,13 @@ def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
     return result.T if tall else result
 
 
-class Muon:
+class Muon(GuardedOptimizer):
     """Runs Muon on the matrices of hidden layers and Adam on other parameters.
 
     Its updates are as large for a small gradient as for a large one, so a layer whose outputs
     nothing normalises must not be among the hidden ones: they would grow without end where a
     gradient vanishes, as behind tanh. A convolution's weight is a matrix of its outputs and of all
-    that each reads. The interface is `ClippedAdam`'s, and so are skips, groups and recording.
+    that each reads. Skips and recording are as with `ClippedAdam`.
 
     Args:
         hidden: weights of two axes or more, float32.
@@ -77,21 +78,13 @@ class Muon:
     ) -> None:
         self._hidden = list(hidden)
         self._others = ClippedAdam(others, _BETAS, max_norm)
-        self.parameters = [*self._hidden, *self._others.parameters]
-        self._group = group
-        self._rate = torch.zeros((), device=self.parameters[0].device)
+        super().__init__([*self._hidden, *self._others.parameters], group)
         self._momenta = [torch.zeros_like(p, requires_grad=False) for p in self._hidden]
 
     def set_learning_rate(self, rate: float | Tensor) -> None:
-        """Sets the learning rate of later updates, which is 0 before the first call: a number, or
-        a tensor () on the device."""
-        self._rate.fill_(rate)
+        """Sets the learning rate of the hidden matrices, and with it that of the others."""
+        super().set_learning_rate(rate)
         self._others.set_learning_rate(rate * _OTHERS)
-
-    def zero_grad(self) -> None:
-        """Drops the gradients."""
-        for parameter in self.parameters:
-            parameter.grad = None
 
     @torch.no_grad()
     def step(self) -> tuple[Tensor, Tensor]:
@@ -104,11 +97,7 @@ class Muon:
         Raises:
             RuntimeError: a parameter has no gradient.
         """
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if len(gradients) < len(self.parameters):
-            raise RuntimeError("A parameter has no gradient. Compute all gradients before step().")
-        gradients = self._group.means(gradients)
-        norm = nn.utils.get_total_norm(gradients)
+        gradients, norm = self.reduce_gradients()
         finite = torch.isfinite(norm)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             # The others' update is skipped with the rest.
@@ -147,3 +136,16 @@ class Muon:
         for index, value in strip_prefix("momentum", state).items():
             self._momenta[int(index)].copy_(value)
         self._others.load_state_dict(strip_prefix("others", state))
+
+
+def muon_of_actor(actor: Actor, max_norm: float, group: Group = ALONE) -> Muon:
+    """Makes Muon for an actor: all matrices but the last are hidden.
+
+    Args:
+        actor: its parameters are trained.
+        max_norm, group: as for `Muon`.
+    """
+    last = actor.mean.weight
+    hidden = [p for p in actor.parameters() if p.dim() >= 2 and p is not last]
+    others = [p for p in actor.parameters() if p.dim() < 2 or p is last]
+    return Muon(hidden, others, max_norm, group)

@@ -8,7 +8,7 @@ from torch.optim.adam import adam
 
 from dva.compute.distributed import ALONE, Group
 
-__all__ = ["ClippedAdam", "linear_learning_rate"]
+__all__ = ["ClippedAdam", "GuardedOptimizer", "linear_learning_rate"]
 
 
 def linear_learning_rate(first: float, final: float, done: int, planned: int) -> float:
@@ -16,7 +16,53 @@ def linear_learning_rate(first: float, final: float, done: int, planned: int) ->
     return first + (final - first) * min(done / planned, 1.0)
 
 
-class ClippedAdam:
+class GuardedOptimizer:
+    """What optimizers share: parameters, a learning rate on the device, and gradients that are the
+    mean over the processes of a group.
+
+    Args:
+        parameters: the parameters to train, float32.
+        group: the processes whose gradients count; each has the gradient of a mean over as many
+            samples.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], group: Group) -> None:
+        self.parameters = list(parameters)
+        self._group = group
+        # On the device, so that a recorded update reads the rate of the present iteration.
+        self._rate = torch.zeros((), device=self.parameters[0].device)
+
+    def set_learning_rate(self, rate: float | Tensor) -> None:
+        """Sets the learning rate of later updates, which is 0 before the first call: a number, or
+        a tensor () on the device."""
+        self._rate.fill_(rate)
+
+    def zero_grad(self) -> None:
+        """Drops the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def reduce_gradients(self) -> tuple[list[Tensor], Tensor]:
+        """Replaces every gradient by its mean over the group.
+
+        Returns:
+            The gradients, and the norm of all of them ().
+
+        Raises:
+            RuntimeError: a parameter has no gradient.
+        """
+        # Contiguous, as parameters and moments are: the fused kernel goes through memory, whatever
+        # the strides.
+        gradients = [p.grad.contiguous() for p in self.parameters if p.grad is not None]
+        if len(gradients) < len(self.parameters):
+            raise RuntimeError("A parameter has no gradient. Compute all gradients before step().")
+        gradients = self._group.means(gradients)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return gradients, nn.utils.get_total_norm(gradients)
+
+
+class ClippedAdam(GuardedOptimizer):
     """Runs Adam on gradients clipped to a norm; skips an update with a non-finite gradient.
 
     The skip is decided on the device, so that training never waits for it. The gradient is the mean
@@ -39,29 +85,16 @@ class ClippedAdam:
         group: Group = ALONE,
         eps: float = 1e-8,
     ) -> None:
-        self.parameters = list(parameters)
+        super().__init__(parameters, group)
         self.betas = betas
         self.max_norm = max_norm
         self.eps = eps
-        self._group = group
-        device = self.parameters[0].device
-        # On the device, so that a recorded update reads the rate of the present iteration.
-        self._rate = torch.zeros((), device=device)
+        device = self._rate.device
         self._state = {
             "step": [torch.zeros((), device=device) for _ in self.parameters],
             "exp_avg": [torch.zeros_like(p, requires_grad=False) for p in self.parameters],
             "exp_avg_sq": [torch.zeros_like(p, requires_grad=False) for p in self.parameters],
         }
-
-    def set_learning_rate(self, rate: float | Tensor) -> None:
-        """Sets the learning rate of later updates, which is 0 before the first call: a number, or
-        a tensor () on the device."""
-        self._rate.fill_(rate)
-
-    def zero_grad(self) -> None:
-        """Drops the gradients."""
-        for parameter in self.parameters:
-            parameter.grad = None
 
     @torch.no_grad()
     def step(self) -> tuple[Tensor, Tensor]:
@@ -74,15 +107,7 @@ class ClippedAdam:
         Raises:
             RuntimeError: a parameter has no gradient.
         """
-        # Contiguous, as parameters and moments are: the fused kernel goes through memory, whatever
-        # the strides.
-        gradients = [p.grad.contiguous() for p in self.parameters if p.grad is not None]
-        if len(gradients) < len(self.parameters):
-            raise RuntimeError("A parameter has no gradient. Compute all gradients before step().")
-        gradients = self._group.means(gradients)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
-        norm = nn.utils.get_total_norm(gradients)
+        gradients, norm = self.reduce_gradients()
         skipped = (~torch.isfinite(norm)).float()
         # The fused kernel's switches for mixed precision do the work: it divides gradients by
         # grad_scale, and changes nothing, not even the step count, if found_inf is 1.

@@ -28,6 +28,7 @@ __all__ = [
     "build_env",
     "memory_errors",
     "require_group",
+    "threads_inside",
     "threads_of",
     "training_context",
 ]
@@ -107,7 +108,7 @@ def threads_of(
     """
     with usage_errors():
         found = resolve_device(group.device(config.run.device if device is None else device))
-    inside = learning.get(config.algo).threads_inside or _image_gradient(config)
+    inside = threads_inside(config)
     wanted = group.threads(config.run.threads)
     with use_threads(found, wanted, inside_operations=inside) as threads:
         yield threads
@@ -197,6 +198,11 @@ def build_algorithm(config: TrainConfig, env: VectorEnv, context: TrainingContex
             context.group.copy_from_first([value])
         algorithm.load_state_dict(state)
     return algorithm
+
+
+def threads_inside(config: TrainConfig) -> bool:
+    """Tells whether CPU threads work inside torch's operations: sums then depend on how many."""
+    return learning.get(config.algo).threads_inside or _image_gradient(config)
 
 
 @contextmanager

@@ -13,10 +13,10 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -30,9 +30,12 @@ __all__ = [
     "Checkpoint",
     "live_infos",
     "load_checkpoint",
+    "read_info",
     "read_pointer",
     "save_checkpoint",
 ]
+
+Result = TypeVar("Result")
 
 FORMAT = 2
 """Version of the layout; a reader refuses what it does not know."""
@@ -186,10 +189,7 @@ def load_checkpoint(folder: Path, pointer: str = "latest") -> Checkpoint:
             the file, the fault, and the other checkpoint if that is whole.
     """
     require_known("checkpoint", pointer, POINTERS)
-    try:
-        checkpoint = _read(folder, pointer)
-    except _Damaged as error:
-        raise UsageError(f"{error} {_advice(folder, pointer)}") from error
+    checkpoint = _settled(folder, pointer, lambda: _read(folder, pointer))
     if checkpoint is None:
         until = "one is saved" + (" after an episode has ended" if pointer == "best" else "")
         raise UsageError(
@@ -198,8 +198,59 @@ def load_checkpoint(folder: Path, pointer: str = "latest") -> Checkpoint:
     return checkpoint
 
 
+def read_info(folder: Path, pointer: str = "latest") -> dict[str, Any] | None:
+    """Reads the info of the checkpoint that a pointer names; None where there is none.
+
+    Raises:
+        UsageError: as `load_checkpoint`.
+    """
+    found = _settled(folder, pointer, lambda: _read_info(folder, pointer))
+    return None if found is None else found[1]
+
+
+def _settled(folder: Path, pointer: str, read: Callable[[], Result]) -> Result:
+    """Reads, and once more if training has saved another checkpoint meanwhile: it then removes the
+    files of the former.
+
+    Raises:
+        UsageError: what the pointer names is damaged.
+    """
+
+    def content() -> bytes | None:
+        try:
+            return (folder / f"{pointer}.json").read_bytes()
+        except OSError:
+            return None
+
+    while True:
+        before = content()
+        try:
+            return read()
+        except _Damaged as error:
+            if content() == before:
+                raise UsageError(f"{error} {_advice(folder, pointer)}") from error
+
+
 def _read(folder: Path, pointer: str) -> Checkpoint | None:
     """Reads a checkpoint along the chain of digests; None where there is no such pointer."""
+    found = _read_info(folder, pointer)
+    if found is None:
+        return None
+    path, info = found
+    try:
+        # Read twice, not held twice: tensors may fill most of the memory.
+        if file_digest(path) != info["sha256"]:
+            raise _Damaged(path, f"its digest is not the one in {path.stem}.json")
+        tensors = safetensors.torch.load_file(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise _Damaged(path, f"it holds no tensors ({one_line(error)})") from error
+    return Checkpoint(tensors=tensors, info=info, path=path)
+
+
+def _read_info(folder: Path, pointer: str) -> tuple[Path, dict[str, Any]] | None:
+    """Reads the info that a pointer names, and the path of its tensors; None without pointer."""
     value = _resolve(folder, pointer)
     if value is None:
         return None
@@ -220,16 +271,7 @@ def _read(folder: Path, pointer: str) -> Checkpoint | None:
         fault = f'"env_steps" is {info["env_steps"]}, not the number in the name'
     if fault is not None:
         raise _Damaged(info_path, fault)
-    try:
-        # Read twice, not held twice: tensors may fill most of the memory.
-        if file_digest(path) != info["sha256"]:
-            raise _Damaged(path, f"its digest is not the one in {info_path.name}")
-        tensors = safetensors.torch.load_file(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise _Damaged(path, f"it holds no tensors ({one_line(error)})") from error
-    return Checkpoint(tensors=tensors, info=info, path=path)
+    return path, info
 
 
 def _unreadable(path: Path, error: OSError) -> _Damaged:

@@ -18,6 +18,7 @@ from dva.runs.fields import (
     read_dataclass,
     read_value,
     require_fields,
+    require_finite,
     require_restorable,
     to_plain,
 )
@@ -87,7 +88,7 @@ class RunConfig:
         for name in ("video_interval", "evaluation_episodes", "seed"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 2**63:
-                raise ValueError(f"{_flag(name)} is {value}; it must be 0 or more.")
+                raise ValueError(f"{_flag(name)} is {value}; it must be from 0 to 2^63 - 1.")
 
     @property
     def last_step(self) -> int:
@@ -131,6 +132,7 @@ class TrainConfig(Generic[AlgorithmConfig]):
                     f"{kind.__name__}."
                 )
             require_restorable(name, part)
+            require_finite(name, part)
         with usage_errors():
             tasks.get(self.env.task)
             resolve_device(self.run.device)

@@ -9,7 +9,7 @@ from matplotlib.ticker import EngFormatter
 from dva.compute.files import write_atomically
 from dva.runs.metrics import read_metrics
 
-__all__ = ["draw_curve"]
+__all__ = ["can_be_drawn", "draw_curve"]
 
 
 def draw_curve(metrics: Path, picture: Path, title: str) -> bool:
@@ -26,7 +26,7 @@ def draw_curve(metrics: Path, picture: Path, title: str) -> bool:
     Raises:
         UsageError: the metrics are damaged, or the picture cannot be written.
     """
-    rows = [row for row in read_metrics(metrics) if _can_be_drawn(row)]
+    rows = [row for row in read_metrics(metrics) if can_be_drawn(row)]
     if not rows:
         return False
     returns = [row["return"] for row in rows]
@@ -46,5 +46,6 @@ def draw_curve(metrics: Path, picture: Path, title: str) -> bool:
     return True
 
 
-def _can_be_drawn(row: dict[str, Any]) -> bool:
+def can_be_drawn(row: dict[str, Any]) -> bool:
+    """Tells whether a row of the metrics is a point of the curve."""
     return all(isinstance(row.get(name), int | float) for name in ("return", "wall_time"))

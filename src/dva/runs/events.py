@@ -4,6 +4,7 @@ TensorBoard's own writer hands them to a thread of its own, in which a full disk
 and later, or never, in an error.
 """
 
+import contextlib
 import os
 import socket
 import time
@@ -39,10 +40,15 @@ class EventWriter:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = (folder / name).open("xb")
         self._writer = RecordWriter(self._file)
-        self._write(Event(wall_time=now, file_version="brain.Event:2"))
-        start = SessionLog(status=SessionLog.START)
-        self._write(Event(wall_time=now, step=first_step, session_log=start))
-        self.flush()
+        try:
+            self._write(Event(wall_time=now, file_version="brain.Event:2"))
+            start = SessionLog(status=SessionLog.START)
+            self._write(Event(wall_time=now, step=first_step, session_log=start))
+            self.flush()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            raise
 
     def add(self, scalars: Mapping[str, float], step: int) -> None:
         """Writes the scalars of one step."""

@@ -27,13 +27,16 @@ class Expert:
     checkpoint: Checkpoint
 
 
-def expert_run(config: TrainConfig, student: Run | None = None) -> Run | None:
+def expert_run(
+    config: TrainConfig, student: Run | None = None, trust_code: bool = False
+) -> Run | None:
     """Opens the run whose policy a configuration names as an expert, if it names one.
 
     Args:
         config: of the run that learns.
         student: that run, if there is one already. Its own copy comes first: the expert's run may
             have trained on meanwhile, or be gone.
+        trust_code: let modules be imported that the expert's configuration names, here and later.
 
     Raises:
         UsageError: there is no such run.
@@ -45,7 +48,7 @@ def expert_run(config: TrainConfig, student: Run | None = None) -> Run | None:
     if student is not None and (student.path / EXPERT / CONFIG).is_file():
         path = student.path / EXPERT
     try:
-        return Run.open(path)
+        return Run.open(path, trust_code)
     except UsageError as error:
         raise UsageError(f"The expert cannot be loaded. {error}") from error
 

@@ -1,6 +1,7 @@
 """Typed fields of a configuration as plain values that YAML holds, and back."""
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ __all__ = [
     "read_dataclass",
     "read_value",
     "require_fields",
+    "require_finite",
     "require_restorable",
     "to_plain",
 ]
@@ -87,6 +89,23 @@ def require_restorable(where: str, part: Any) -> None:
             raise UsageError(
                 f"{where}.{name} is {given!r}; it must be {_describe(kind)}, such as {found!r}."
             )
+
+
+def require_finite(where: str, part: Any) -> None:
+    """Makes sure that the numbers of a dataclass are finite, unless a field's default is not.
+
+    Raises:
+        UsageError: one is infinite or NaN; the text names it.
+    """
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        for number in value if isinstance(value, list | tuple) else (value,):
+            wrong = isinstance(number, float) and not math.isfinite(number)
+            if wrong and repr(value) != repr(field.default):
+                raise UsageError(
+                    f"{where}.{field.name} is {value!r}; it must be finite. Give a large number "
+                    "where there shall be no limit."
+                )
 
 
 def read_dataclass(where: str, kind: Any, values: Any) -> Any:

@@ -1,14 +1,16 @@
-"""JSON files, each of one object."""
+"""JSON files, each of one object, and YAML files."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dva.compute.errors import UsageError, one_line
 from dva.compute.files import write_atomically
 
-__all__ = ["parse_object", "read_json_object", "write_json"]
+__all__ = ["dump_yaml", "parse_object", "parse_yaml", "read_json_object", "write_json"]
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -54,6 +56,40 @@ def parse_object(content: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"it holds a {type(value).__name__}, not a JSON object")
     return value
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain values, and no aliases: a few lines of them stand for more than memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuses an alias; see `yaml.composer.Composer`."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.YAMLError(f"line {mark.line + 1} has an alias (*NAME), which dva never uses")
+        return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Writes a value that comes again a second time; see `yaml.representer.Representer`."""
+        return True
+
+
+def parse_yaml(content: bytes) -> Any:
+    """Reads plain values from YAML.
+
+    Raises:
+        yaml.YAMLError, ValueError: it is no YAML, or has aliases.
+        RecursionError: it is nested too deeply.
+    """
+    return yaml.load(content.decode("utf-8"), _Loader)
+
+
+def dump_yaml(value: Any) -> str:
+    """Writes plain values as YAML, mappings in their own order."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False)
 
 
 def _refuse_constant(name: str) -> None:

@@ -1,10 +1,12 @@
 """Metrics of a run: one JSON object per iteration in `metrics.jsonl`, the same in TensorBoard."""
 
+import contextlib
 import json
 import math
+import os
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ from typing import Any
 import torch
 
 from dva.compute.errors import UsageError, explain_file_errors, one_line
-from dva.compute.files import write_atomically
+from dva.compute.files import flush_to_disk, write_atomically
 from dva.runs.events import EventWriter
+from dva.runs.extras import Extras
 from dva.runs.files import parse_object
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "truncate_metrics",
 ]
 
+EVENTS = "TensorBoard"
 COUNTS = ("iteration", "env_steps", "nonfinite_count")
 
 
@@ -91,20 +95,55 @@ def require_iteration(algo: str, metrics: Any, env_steps: Any, before: int) -> N
 class MetricsWriter:
     """Appends rows to `metrics.jsonl` and to a TensorBoard event file.
 
+    TensorBoard may fail, and is left out then: `metrics.jsonl` has all that it shows.
+
     Args:
         path: the JSON lines file.
         tensorboard: folder of the event files; None: no TensorBoard.
         first_iteration: TensorBoard forgets what a killed session wrote from here on.
+        say: takes a line when TensorBoard fails.
 
     Raises:
-        FileError: a file cannot be written, here and in every method; the text is one line.
+        FileError: `metrics.jsonl` cannot be written, here and in every method; the text is one
+            line.
     """
 
-    def __init__(self, path: Path, tensorboard: Path | None, first_iteration: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        tensorboard: Path | None,
+        first_iteration: int = 1,
+        say: Callable[[str], object] = lambda line: None,
+    ) -> None:
         self._path = path
+        self._extras = Extras(say)
+        self._events: EventWriter | None = None
         with explain_file_errors(path):
             self._file = path.open("a", encoding="utf-8")
-        self._events = None if tensorboard is None else EventWriter(tensorboard, first_iteration)
+            flush_to_disk(path.parent)
+        if tensorboard is not None:
+            self._extras.attempt(EVENTS, lambda: self._open_events(tensorboard, first_iteration))
+
+    def _open_events(self, folder: Path, first_iteration: int) -> None:
+        self._events = EventWriter(folder, first_iteration)
+
+    def _tell_events(self, do: Callable[[EventWriter], object]) -> None:
+        """Does something with TensorBoard's events, and gives them up if it fails: what follows a
+        record that was cut short cannot be read."""
+        events, self._events = self._events, None
+
+        def attempt() -> None:
+            assert events is not None
+            try:
+                do(events)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    events.close()
+                raise
+            self._events = events
+
+        if events is not None:
+            self._extras.attempt(EVENTS, attempt)
 
     def write(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Writes one iteration and returns it as plain JSON values.
@@ -116,21 +155,17 @@ class MetricsWriter:
         with explain_file_errors(self._path):
             self._file.write(json.dumps(plain) + "\n")
             self._file.flush()  # a killed run keeps every finished row
-        if self._events is not None:
-            scalars = {
-                name: value
-                for name, value in plain.items()
-                if value is not None and name != "iteration"
-            }
-            self._events.add(scalars, int(row["iteration"]))
+        known = {name: value for name, value in plain.items() if value is not None}
+        scalars = {name: value for name, value in known.items() if name != "iteration"}
+        self._tell_events(lambda events: events.add(scalars, int(row["iteration"])))
         return plain
 
     def flush(self) -> None:
-        """Hands everything written to the operating system."""
+        """Forces the rows to the disk: a checkpoint that is written next must not outlive them."""
         with explain_file_errors(self._path):
             self._file.flush()
-        if self._events is not None:
-            self._events.flush()
+            os.fsync(self._file.fileno())
+        self._tell_events(EventWriter.flush)
 
     def close(self) -> None:
         """Closes both files."""
@@ -138,8 +173,8 @@ class MetricsWriter:
             with explain_file_errors(self._path):
                 self._file.close()
         finally:
-            if self._events is not None:
-                self._events.close()
+            self._tell_events(EventWriter.close)
+            self._events = None
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -149,13 +184,58 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         UsageError: a line before the last one is no JSON object, or a row lacks its numbers; the
             text is one line that names it.
     """
-    if not path.is_file():
-        return []
+    rows, faults = _parse(_read(path))
+    for number, fault in faults.items():
+        raise UsageError(
+            f"Line {number} of {path} is damaged: {fault}. Mend that line, or remove it; the "
+            "checkpoints do not depend on it."
+        )
+    return rows
+
+
+def truncate_metrics(path: Path, last_iteration: int) -> str | None:
+    """Drops the rows after `last_iteration`: what a killed run did beyond its checkpoint.
+
+    Damaged lines go too, but not in silence: the file as it was is kept beside it then.
+
+    Returns:
+        What is wrong with the rows up to there, in one line; None if nothing is.
+
+    Raises:
+        FileError: a file cannot be read or written; this one is as it was.
+    """
+    content = _read(path)
+    rows, faults = _parse(content)
+    rows = [row for row in rows if row["iteration"] <= last_iteration]
+    said = []
+    if faults:
+        kept = _free_name(path.with_name(f"{path.name}.damaged"))
+        write_atomically(kept, lambda temporary: temporary.write_bytes(content))
+        number, fault = next(iter(faults.items()))
+        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        said.append(f"left out damaged line {number} ({fault}){more}; the file as it was is {kept}")
+    missing = {*range(1, last_iteration + 1)} - {row["iteration"] for row in rows}
+    if missing:
+        first = f", the first of them {min(missing)}"
+        said.append(f"lacks {len(missing)} of {last_iteration} iterations{first}")
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return f"{path}: {'; '.join(said)}. Training does not depend on it." if said else None
+
+
+def _read(path: Path) -> bytes:
     with explain_file_errors(path, "read"):
-        lines = path.read_bytes().split(b"\n")
-    rows = []
+        return path.read_bytes() if path.is_file() else b""
+
+
+def _parse(content: bytes) -> tuple[list[dict[str, Any]], dict[int, str]]:
+    """Returns the rows, and what is wrong with lines, by their numbers from 1 on.
+
+    The last line counts as damaged only if it is ended: a kill may have cut it short.
+    """
+    rows, faults = [], {}
+    lines = content.split(b"\n")
     for number, line in enumerate(lines, start=1):
-        last = number == len(lines)  # not ended by a line break: empty, or cut short
         try:
             row = parse_object(line)
             for name in ("iteration", "env_steps"):
@@ -163,22 +243,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
                 if not isinstance(value, int) or isinstance(value, bool):
                     raise ValueError(f'"{name}" is {value!r:.40}, not a whole number')
         except ValueError as error:
-            if last:
-                break
-            raise UsageError(
-                f"Line {number} of {path} is damaged: {error}. Mend that line, or remove it; the "
-                "checkpoints do not depend on it."
-            ) from error
+            if number < len(lines):
+                faults[number] = str(error)
+            continue
         rows.append(row)
-    return rows
+    return rows, faults
 
 
-def truncate_metrics(path: Path, last_iteration: int) -> None:
-    """Drops the rows after `last_iteration`: what a killed run did beyond its checkpoint.
-
-    Raises:
-        UsageError: as `read_metrics`; the file is as it was.
-    """
-    rows = [row for row in read_metrics(path) if row["iteration"] <= last_iteration]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+def _free_name(path: Path) -> Path:
+    """Returns a path beside which there is nothing: this one, or with a number."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free

@@ -15,6 +15,7 @@ from dva.compute.errors import UsageError, explain_file_errors, one_line, usage_
 from dva.compute.files import write_atomically
 from dva.envs.nonfinite import MAX_ENTRY
 from dva.runs.files import read_json_object, write_json
+from dva.runs.trust import require_trust
 from dva.sim import (
     Simulator,
     SimulatorFactory,
@@ -24,6 +25,10 @@ from dva.sim import (
 )
 
 __all__ = ["Replay", "dump_nonfinite", "replay"]
+
+
+class _Untrusted(UsageError):
+    """A dump names code that is not trusted: it may be a dump all the same."""
 
 
 def dump_nonfinite(
@@ -63,16 +68,22 @@ class Replay:
     """One line for each environment that went non-finite: which entries, at which substep."""
 
 
-def replay(path: str | Path, device: str = "cpu") -> Replay:
+def replay(path: str | Path, device: str = "cpu", trust_code: bool = False) -> Replay:
     """Steps a dumped state with ever more substeps until it goes non-finite.
 
     The simulator is the one that made the state; what it carries begins at rest.
 
+    Args:
+        path: the .safetensors file.
+        device: "auto", "cpu" or "cuda".
+        trust_code: let modules be imported that the JSON file beside it names as MODULE:NAME.
+
     Raises:
-        UsageError: the file is missing, damaged, or not a dump; the text is one line.
+        UsageError: the file is missing, damaged, or not a dump, or names code that is not trusted;
+            the text is one line.
     """
     path = Path(path)
-    name, task, factory, (joint_q, joint_qd, action) = _read(path)
+    name, task, factory, (joint_q, joint_qd, action) = _read(path, trust_code)
 
     def build(substeps: int) -> Simulator:
         return factory(
@@ -100,7 +111,9 @@ def replay(path: str | Path, device: str = "cpu") -> Replay:
     return Replay(task=name, substeps=task.substeps, lines=tuple(lines))
 
 
-def _read(path: Path) -> tuple[str, tasks.Task, SimulatorFactory, list[torch.Tensor]]:
+def _read(
+    path: Path, trust_code: bool
+) -> tuple[str, tasks.Task, SimulatorFactory, list[torch.Tensor]]:
     """Reads a dump: the task's name, the task, its simulator, and joint_q, joint_qd and action."""
     fix = (
         "Give the .safetensors file from a run's nan/ folder; its .json file must lie beside it, "
@@ -110,17 +123,24 @@ def _read(path: Path) -> tuple[str, tasks.Task, SimulatorFactory, list[torch.Ten
     def refuse(fault: object) -> UsageError:
         return UsageError(f"{path} is not a state saved by --nan-guard: {one_line(fault)}. {fix}")
 
+    about = path.with_suffix(".json")
     try:
-        info = read_json_object(path.with_suffix(".json"))
+        info = read_json_object(about)
         name = info.get("task")
         if not isinstance(name, str):
             raise refuse(f'"task" in its .json file is {name!r:.40}, not the name of a task')
-        task = tasks.get(name)
         simulator = info.get("simulator", "warp")
         if not isinstance(simulator, str):
             raise refuse(f'"simulator" in its .json file is {simulator!r:.40}, not a name')
+        try:
+            require_trust({"task": name, "simulator": simulator}, trust_code)
+        except UsageError as error:
+            raise _Untrusted(f"{about}: {error}") from error
+        task = tasks.get(name)
         factory = find_simulator(simulator)
         state = safetensors.torch.load(path.read_bytes())
+    except _Untrusted:
+        raise
     except OSError as error:
         raise refuse(error.strerror or error) from error
     except (ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:

@@ -13,11 +13,13 @@ import yaml
 from dva.compute.errors import FileError, UsageError, explain_file_errors, one_line
 from dva.compute.files import is_temporary, write_atomically
 from dva.runs.config import FORMAT, TrainConfig, config_from_dict, config_to_dict
+from dva.runs.curve import can_be_drawn
 from dva.runs.fields import read_dataclass, to_plain
-from dva.runs.files import read_json_object
+from dva.runs.files import dump_yaml, parse_yaml, read_json_object
 from dva.runs.locks import hold_lock
 from dva.runs.metrics import read_metrics
 from dva.runs.pace import PacedPlan
+from dva.runs.trust import require_trust
 
 __all__ = ["CONFIG", "LOCK", "Run"]
 
@@ -111,11 +113,17 @@ class Run:
         raise UsageError(f"runs/{name} and its successors exist. Give a --run-dir.")
 
     @classmethod
-    def open(cls, path: str | Path) -> "Run":
+    def open(cls, path: str | Path, trust_code: bool = False) -> "Run":
         """Opens an existing run.
 
+        Args:
+            path: its folder.
+            trust_code: let modules be imported that its configuration names as MODULE:NAME; without
+                it, only those that are imported already may be named.
+
         Raises:
-            UsageError: there is no run in that folder; the text names the closest match.
+            UsageError: there is no run in that folder; the text names the closest match. Or its
+                configuration cannot be read, or names code that is not trusted.
         """
         path = Path(path)
         file = path / CONFIG
@@ -124,7 +132,7 @@ class Run:
         with explain_file_errors(file, "read"):
             content = file.read_bytes()
         try:
-            return cls(path, *_read_stored(yaml.safe_load(content.decode("utf-8"))))
+            return cls(path, *_read_stored(parse_yaml(content), trust_code))
         except UsageError as error:
             raise UsageError(f"{file}: {error}") from error
         except (yaml.YAMLError, ValueError) as error:
@@ -149,7 +157,7 @@ class Run:
             "paced": to_plain(self.paced),
             "sessions": self._sessions,
         }
-        text = HEADER + yaml.safe_dump(stored, sort_keys=False)
+        text = HEADER + dump_yaml(stored)
         write_atomically(
             self.path / CONFIG, lambda temporary: temporary.write_text(text, encoding="utf-8")
         )
@@ -225,11 +233,25 @@ class Run:
 
     def lacks_evaluation(self, env_steps: int) -> bool:
         """Tells whether an evaluation is due after so many environment steps, and was not made."""
-        found = self.evaluation() or {}
+        try:
+            found = self.evaluation() or {}
+        except UsageError:  # damaged: it is made again
+            found = {}
         return self.config.run.evaluation_episodes > 0 and found.get("env_steps") != env_steps
 
+    def lacks_curve(self) -> bool:
+        """Tells whether there are returns to draw, and no picture of them."""
+        if self.curve.is_file():
+            return False
+        try:
+            return any(map(can_be_drawn, self.metrics()))
+        except UsageError:  # damaged
+            return False
 
-def _read_stored(stored: Any) -> tuple[TrainConfig, list[dict[str, Any]], PacedPlan | None]:
+
+def _read_stored(
+    stored: Any, trust_code: bool
+) -> tuple[TrainConfig, list[dict[str, Any]], PacedPlan | None]:
     """Reads what `write_config` wrote."""
     found = stored.get("format", 1) if isinstance(stored, dict) else None
     if found != FORMAT:
@@ -242,7 +264,11 @@ def _read_stored(stored: Any) -> tuple[TrainConfig, list[dict[str, Any]], PacedP
         raise UsageError(f"its sessions are {sessions!r}; they must be a list of mappings.")
     paced = stored.get("paced")
     plan = None if paced is None else read_dataclass("paced", PacedPlan, paced)
-    return config_from_dict(stored.get("config") or {}), sessions, plan
+    config = stored.get("config") or {}
+    if isinstance(config, dict):  # "run" has folders, which may look like names of code
+        parts = {name: part for name, part in config.items() if name != "run"}
+        require_trust(parts, trust_code)
+    return config_from_dict(config), sessions, plan
 
 
 def _describe_missing(path: Path) -> str:

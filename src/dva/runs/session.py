@@ -13,11 +13,11 @@ from dva.compute.errors import UsageError
 from dva.compute.files import write_atomically
 from dva.envs import VectorEnv
 from dva.learning import Algorithm, TrainingContext
-from dva.runs.build import build_env
+from dva.runs.build import build_env, threads_inside
 from dva.runs.checkpoint import save_checkpoint
 from dva.runs.curve import draw_curve
 from dva.runs.evaluation import EVALUATION_SEED, evaluate, film
-from dva.runs.extras import dispensable
+from dva.runs.extras import Extras
 from dva.runs.follower import Order, give_order
 from dva.runs.health import LearningWatch
 from dva.runs.interrupt import Interrupt
@@ -80,6 +80,7 @@ class Session:
             show(*shown)
 
         self.show = self.interrupt.guarded(show_row)
+        self.extras = Extras(self.say)
         self.watch = LearningWatch(self.config.env.task)
         self.iteration = 0
         self.earlier_seconds = 0.0
@@ -113,23 +114,38 @@ class Session:
         self.earlier_seconds = checkpoint.info["wall_time"]
         self.best_return = checkpoint.info["best_return"]
         self.videos.plan(self._wall_time())
-        truncate_metrics(self.run.metrics_path, self.iteration)
         self._require_work(planned_before)
+        damage = truncate_metrics(self.run.metrics_path, self.iteration)
+        if damage is not None:
+            self.say(damage)
+        self._compare_threads()
         self.say(f"Resumed after {self.algorithm.env_steps:,} steps")
+
+    def _compare_threads(self) -> None:
+        """Says so if the numbers will differ from those of a run that was not stopped."""
+        former = self.run.sessions[-1].get("threads") if self.run.sessions else None
+        if threads_inside(self.config) and former not in (None, self.threads):
+            self.say(
+                f"The session before had {former} thread(s), this one has {self.threads}: "
+                f"{self.config.algo} rounds otherwise now. OMP_NUM_THREADS={former} repeats it."
+            )
 
     def train(self) -> str:
         """Trains; returns why it stopped. A checkpoint of the last iteration is left behind."""
-        if self._lacks_evaluation():
+        if self._lacks_end():
             return self._reason_at_last_step()
         self.run.write_config(
             {
                 "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "first_iteration": self.iteration + 1,
                 "processes": self.group.size,
+                "threads": self.threads,
                 **describe_machine(self.device),
             }
         )
-        writer = MetricsWriter(self.run.metrics_path, self.run.tensorboard, self.iteration + 1)
+        writer = MetricsWriter(
+            self.run.metrics_path, self.run.tensorboard, self.iteration + 1, self.say
+        )
         try:
             with self.interrupt:
                 return self._iterate(writer)
@@ -137,19 +153,22 @@ class Session:
             writer.close()
 
     def conclude(self, reason: str) -> dict[str, Any] | None:
-        """Evaluates, unless a signal ended training, and draws; returns the evaluation."""
+        """Evaluates, unless a signal ended training or that was done, and draws; returns the
+        evaluation."""
         evaluation = None
         if reason != "interrupted" and self.config.run.evaluation_episodes:
-            evaluation = self._evaluate()
-        with dispensable("The curve", self.say):
-            self._draw()
+            if self.run.lacks_evaluation(self.algorithm.env_steps):
+                evaluation = self._evaluate()
+            else:
+                evaluation = self.run.evaluation()
+        self.extras.attempt("The curve", self._draw)
         return evaluation
 
     def _require_work(self, planned_before: int) -> None:
         """Makes sure that steps are left; the advice never shrinks the run's plan."""
         run, done = self.config.run, self.algorithm.env_steps
         planned, stop = run.env_steps, run.stop_at
-        if done < run.last_step or self._lacks_evaluation():
+        if done < run.last_step or self._lacks_end():
             return
         if done < planned:
             raise UsageError(
@@ -163,10 +182,12 @@ class Session:
             f"--env-steps {more}{also}."
         )
 
-    def _lacks_evaluation(self) -> bool:
-        """Tells whether training is done, and was ended before its evaluation."""
+    def _lacks_end(self) -> bool:
+        """Tells whether training is done, and was ended before its evaluation or its curve."""
         done = self.algorithm.env_steps
-        return done >= self.config.run.last_step and self.run.lacks_evaluation(done)
+        if done < self.config.run.last_step:
+            return False
+        return self.run.lacks_evaluation(done) or self.run.lacks_curve()
 
     def _reason_at_last_step(self) -> str:
         run = self.config.run
@@ -215,8 +236,9 @@ class Session:
                 writer.flush()
                 self._save(row)
             if self.videos.due(before, algorithm.env_steps, self._wall_time()):
-                with dispensable("The video", self.say):
-                    self._film()
+                self.videos.plan(self._wall_time())
+                self.extras.attempt("The video", self._film)
+                self.extras.attempt("The curve", self._draw)
         writer.flush()
         self._save(row)
         return reason or self._reason_at_last_step()
@@ -298,13 +320,11 @@ class Session:
 
     def _film(self) -> None:
         """Films the deterministic policy; training's randomness is left as it was."""
-        self.videos.plan(self._wall_time())
         path = self.run.videos / f"step-{self.algorithm.env_steps:012d}.mp4"
         with torch.random.fork_rng():
             with closing(build_env(self.config, 4, seed=0, threads=self.threads)) as env:
                 steps = min(VIDEO_STEPS, env.episode_length)
                 film(self.algorithm.policy, env, path, steps, seed=0, image_size=VIDEO_TILE)
-        self._draw()
         self.say(f"Video: {path}")
 
     def _draw(self) -> None:

@@ -1,6 +1,8 @@
 """Videos: H.264 MP4 files that every browser and player opens."""
 
 import contextlib
+import os
+import select
 import subprocess
 import tempfile
 from fractions import Fraction
@@ -18,6 +20,8 @@ __all__ = ["VideoWriter", "tile"]
 
 GAP = 2
 """Pixels between tiles: floors would otherwise run into one another."""
+PATIENCE = 60.0
+"""Seconds for which ffmpeg may do nothing before it counts as hanging."""
 
 
 def tile(images: torch.Tensor) -> torch.Tensor:
@@ -61,11 +65,24 @@ class VideoWriter:
         array = np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy())
         if self._process is None:
             self._process = self._start(array.shape[1], array.shape[0])
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(array.data)
+            self._send(array.data.cast("B"))
+        except FileError:
+            raise
         except OSError as error:  # ffmpeg has ended
             raise self._fault() from error
+
+    def _send(self, data: memoryview) -> None:
+        """Hands bytes to ffmpeg as it takes them."""
+        assert self._process is not None and self._process.stdin is not None
+        pipe = self._process.stdin.fileno()
+        poll = select.poll()
+        poll.register(pipe, select.POLLOUT)
+        while data:
+            if not poll.poll(1000 * PATIENCE):
+                raise self._hanging()
+            with contextlib.suppress(BlockingIOError):
+                data = data[os.write(pipe, data) :]
 
     def _start(self, width: int, height: int) -> subprocess.Popen[bytes]:
         with explain_file_errors(self.path):
@@ -75,16 +92,39 @@ class VideoWriter:
         raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {rate} -i -"
         # yuv420p needs even sides; with its index in front, a file plays while it loads.
         coded = "-an -vf scale=ceil(iw/2)*2:ceil(ih/2)*2 -vcodec libx264 -pix_fmt yuv420p -crf 15"
+        try:
+            program = imageio_ffmpeg.get_ffmpeg_exe()
+        except RuntimeError as error:
+            raise self._no_ffmpeg(error) from error
         command = [
-            imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *raw.split(), *coded.split(),
+            program, "-y", "-v", "error", *raw.split(), *coded.split(),
             "-movflags", "+faststart", str(self._partial.absolute()),
         ]  # fmt: skip
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._messages,
-            process_group=0,  # Ctrl-C is for training, which decides what becomes of the video
+        try:
+            process = subprocess.Popen(
+                command,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._messages,
+                process_group=0,  # Ctrl-C is for training, which decides what becomes of the video
+            )
+        except OSError as error:
+            raise self._no_ffmpeg(error) from error
+        assert process.stdin is not None
+        os.set_blocking(process.stdin.fileno(), False)  # an ffmpeg that hangs takes nothing
+        return process
+
+    def _no_ffmpeg(self, error: Exception) -> FileError:
+        return FileError(
+            f"{self.path} cannot be written, because ffmpeg cannot be started: {one_line(error)}. "
+            "Install imageio-ffmpeg again, or point IMAGEIO_FFMPEG_EXE to an ffmpeg with libx264."
+        )
+
+    def _hanging(self) -> FileError:
+        return FileError(
+            f"{self.path} cannot be written: ffmpeg has done nothing for {PATIENCE:g} s. Check the "
+            "disk, and `dva doctor`."
         )
 
     def _fault(self) -> FileError:
@@ -119,12 +159,25 @@ class VideoWriter:
             process.stdin.close()
         except OSError:  # its status tells
             pass
-        finally:
-            if not complete:
-                process.kill()
-            status = process.wait()
-        if complete and status != 0:
+        if not complete:
+            self._kill(process)
+            return
+        size = -1
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+                break
+            before, size = size, self._partial.stat().st_size if self._partial.exists() else 0
+            if size == before:
+                self._kill(process)
+                raise self._hanging()
+        if process.returncode != 0:
             raise self._fault()
-        if complete:
-            with explain_file_errors(self.path):
-                self._partial.replace(self.path)
+        with explain_file_errors(self.path):
+            self._partial.replace(self.path)
+
+    @staticmethod
+    def _kill(process: subprocess.Popen[bytes]) -> None:
+        process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a disk may hold it for longer
+            process.wait(5.0)

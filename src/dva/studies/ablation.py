@@ -27,6 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all": {},
     **{f"no-{part.replace('_', '-')}": changes for part, changes in SWITCHED_OFF.items()},
     "open-loop": {"guide_closed_loop": False},
+    "no-average": {"guide_average": 0.0},
     "guide-envs-0": {"guide_envs": 0},
     "none": AS_PUBLISHED,
 }

@@ -103,18 +103,21 @@ class Comparison:
         return list(dict.fromkeys(group.label for group in self.groups))
 
 
-def compare(paths: Sequence[Path], thresholds: Sequence[float] = ()) -> Comparison:
+def compare(
+    paths: Sequence[Path], thresholds: Sequence[float] = (), trust_code: bool = False
+) -> Comparison:
     """Reads runs and summarises them.
 
     Args:
         paths: folders of runs, of benchmarks, or folders that hold runs.
         thresholds: returns; how long each run took to reach them is looked up.
+        trust_code: let modules be imported that the runs' configurations name as MODULE:NAME.
 
     Raises:
         UsageError: a folder holds no run, a run cannot be read, or runs of one algorithm differ in
             more than their seeds.
     """
-    members, notes = _find(paths)
+    members, notes = _find(paths, trust_code)
     groups: dict[tuple[str, str], list[Member]] = {}
     for member in members:
         config = member.run.config
@@ -142,17 +145,17 @@ def compare(paths: Sequence[Path], thresholds: Sequence[float] = ()) -> Comparis
 # ---------------------------------------------------------------------- finding runs
 
 
-def _find(paths: Sequence[Path]) -> tuple[list[Member], list[str]]:
+def _find(paths: Sequence[Path], trust_code: bool) -> tuple[list[Member], list[str]]:
     """Opens all runs of some folders, each once; says which of a benchmark have not begun."""
     members: dict[Path, Member] = {}
     notes: list[str] = []
     for path in paths:
         folders = [path] if (path / CONFIG).is_file() else _folders(path)
         if (path / MATRIX).is_file():
-            found, missing = _open_cells(path)
+            found, missing = _open_cells(path, trust_code)
             notes += [f"Not begun: {path / name}." for name in missing]
         else:
-            found = [_open(Run.open(folder)) for folder in folders or [path]]
+            found = [_open(Run.open(folder, trust_code)) for folder in folders or [path]]
         members |= {member.run.path.resolve(): member for member in found}
     return list(members.values()), notes
 
@@ -172,17 +175,18 @@ def _open(run: Run) -> Member:
     return Member(run, "" if complete else f"has {done:,} of {planned.last_step:,} steps", rows)
 
 
-def _open_cells(folder: Path) -> tuple[list[Member], list[str]]:
+def _open_cells(folder: Path, trust_code: bool) -> tuple[list[Member], list[str]]:
     """Reads the runs of a benchmark; returns also the names of those that have not begun."""
-    matrix = read_matrix(folder)
+    matrix = read_matrix(folder, trust_code)
     assert matrix is not None
     found, missing = [], []
     for cell in matrix.cells():
+        path = folder / cell.name
+        run = Run.open(path, trust_code) if (path / CONFIG).is_file() else None
         standing = find_standing(folder, matrix, cell)
-        if standing.state == "new":
+        if run is None:
             missing.append(cell.name)
             continue
-        run = Run.open(folder / cell.name)
         rows = run.metrics()
         fault = ""
         if standing.state == "trained":

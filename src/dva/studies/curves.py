@@ -39,6 +39,8 @@ class CurvesConfig(StudyConfig):
 
     runs: tuple[Path, ...] = ()
     """Finished runs of both algorithms; None: train them."""
+    trust_code: bool = False
+    """Import code of those runs' own that their configurations name as MODULE:NAME."""
     tasks: tuple[str, ...] | None = None
     """Tasks to train, if no runs are given; None: the study's."""
     seeds: int | None = None
@@ -66,7 +68,10 @@ class StudyInterrupted(KeyboardInterrupt):
 
 
 def open_runs(
-    runs: Sequence[Run | str | Path], fits: Callable[[Run], bool], what: str
+    runs: Sequence[Run | str | Path],
+    fits: Callable[[Run], bool],
+    what: str,
+    trust_code: bool = False,
 ) -> list[Run]:
     """Opens runs and makes sure that they belong to the study and are finished.
 
@@ -74,11 +79,12 @@ def open_runs(
         runs: runs or their folders.
         fits: tells whether a run belongs to the study.
         what: names those that do, for the error.
+        trust_code: let modules be imported that their configurations name as MODULE:NAME.
 
     Raises:
         UsageError: there is no such run, it does not belong to the study, or it was cut short.
     """
-    opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
+    opened = [run if isinstance(run, Run) else Run.open(run, trust_code) for run in runs]
     for run in opened:
         if not fits(run):
             raise UsageError(f"Run {run.path} does not fit: this study compares {what}.")

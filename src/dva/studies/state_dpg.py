@@ -36,8 +36,9 @@ def measure(config: Config, report: Report = silent) -> dict[str, Any]:
     """Averages the curves of the runs given, or trains them first, on Cartpole and Hopper."""
     if config.runs:
         runs = open_runs(
-            config.runs, lambda run: run.config.env.observe == ("state",), "runs from states"
-        )
+            config.runs, lambda run: run.config.env.observe == ("state",), "runs from states",
+            config.trust_code,
+        )  # fmt: skip
     else:
         runs = train_runs(
             report, config.run_dir or Path("runs/state-dpg"), tuple(LABELS),

@@ -45,6 +45,7 @@ def measure(config: Config, report: Report = silent) -> dict[str, Any]:
                 "pixels" in run.config.env.observe and run.config.env.camera == "differentiable"
             ),
             "runs from pixels of the differentiable camera",
+            config.trust_code,
         )
     else:
         tasks = config.tasks or (

@@ -43,12 +43,12 @@ def test_interrupted_and_killed_it_ends_with_the_same_table(tiny_benchmark, caps
     assert interrupted(command, lambda: rows() >= 5) == 128 + signal.SIGINT
     out = capsys.readouterr().out
     assert "Stopping cartpole-slow-s0, each at its next checkpoint" in out
-    assert "Stopped. To go on:\n  dva benchmark --output out\n" in out
+    assert "Stopped. To go on:\n  dva benchmark --output out --trust-code\n" in out
     reached = rows()
     assert 5 <= reached < 40
     assert not Path("out/cartpole-broken-s0").exists()
 
-    go_on = ["benchmark", "--output", "out", "--no-warm-up"]
+    go_on = ["benchmark", "--output", "out", "--no-warm-up", "--trust-code"]
     process = subprocess.Popen([sys.executable, "-m", "dva", *go_on], stdout=subprocess.DEVNULL)
     wait_for(lambda: rows() >= reached + 3, process)
     (child,) = children(process)

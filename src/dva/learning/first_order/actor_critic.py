@@ -33,6 +33,8 @@ class FirstOrderAlgorithm(RolloutLearner):
         "critic", "target_critic", "normalizers", "actor_optimizer", "critic_optimizer", "env",
     )  # fmt: skip
     """Attributes that are saved beside the policy."""
+    taught = slice(None)
+    """Environments that the critic learns from."""
 
     def __init__(
         self, env: Environment, config: FirstOrderConfig, context: TrainingContext
@@ -80,21 +82,21 @@ class FirstOrderAlgorithm(RolloutLearner):
         Of several processes each fits it to the samples of all. The updates are many and small:
         exchanging their gradients would take as long as computing them.
         """
-        config, group = self.config, self.group
+        config, group, own = self.config, self.group, self.taught
         with torch.no_grad():
-            next_values = self.target_value(rollout.next_states)
+            next_values = self.target_value(rollout.next_states[:, own])
         targets = td_lambda_targets(
-            rollout.rewards.detach(),
+            rollout.rewards.detach()[:, own],
             next_values,
-            rollout.terminated,
-            rollout.truncated,
+            rollout.terminated[:, own],
+            rollout.truncated[:, own],
             config.discount,
             config.td_lambda,
         )
         loss, norm, skipped = fit_critic(
             self.critic,
             self.critic_optimizer,
-            group.gather(self.horizon_normalizers[STATE](rollout.states), 1).flatten(0, 1),
+            group.gather(self.horizon_normalizers[STATE](rollout.states[:, own]), 1).flatten(0, 1),
             group.gather(targets, 1).flatten(),
             config.critic_iterations,
             config.critic_minibatches,

@@ -36,7 +36,7 @@ from dva.learning.first_order.action_gradient import (
 from dva.learning.first_order.actor_critic import FirstOrderAlgorithm
 from dva.learning.first_order.config import FirstOrderConfig, choose_preset
 from dva.learning.first_order.guide import Guide
-from dva.learning.muon import Muon
+from dva.learning.muon import muon_of_actor
 from dva.learning.registry import register
 from dva.learning.regression import (
     IMITATION_PIECES,
@@ -135,7 +135,8 @@ class DVA(FirstOrderAlgorithm):
         self.guide = self._make_guide() if config.guide else None
         """The policy of the state that learns in the policy's stead."""
         self.taught = slice(env.blind_envs or None)
-        """Environments whose action gradients teach: the guide's own, if there are such, or all."""
+        """The guide's own environments, if there are such, or all: from these it learns, and the
+        critic, which is to value what the guide does and not what its pupil does."""
         self.measured = slice(env.blind_envs, None)
         if self.guide is not None:
             self.parts = (*self.parts, "guide")
@@ -302,14 +303,7 @@ class DVA(FirstOrderAlgorithm):
                 "Set guide=False (--no-guide)."
             )
         self.generators["replay"] = self.new_generator("replay")
-        head = self.actor.mean.weight
-        hidden = [p for p in self.actor.parameters() if p.dim() >= 2 and p is not head]
-        self.actor_optimizer = Muon(
-            hidden,
-            [p for p in self.actor.parameters() if p.dim() < 2 or p is head],
-            self.config.max_grad_norm,
-            self.group,
-        )
+        self.actor_optimizer = muon_of_actor(self.actor, self.config.max_grad_norm, self.group)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(self.context.seed, "guide"))
             return Guide(
@@ -330,19 +324,28 @@ class DVA(FirstOrderAlgorithm):
         return action, noise
 
 
-# What lets a policy of images see. Robots that move in a plane learn as fast without a guide, whose
-# imitation takes time.
+# What lets a policy of images see.
 _FROM_IMAGES: Values = {"center_features": True, "action_gradient_cap": 2.0}
-_GUIDED = ("ant", "humanoid", "anymal")
-# The guide learns as from states in the paper, with its horizon; rendered are a few environments.
+_GUIDED = ("cheetah", "ant", "humanoid", "anymal")
+# The guide learns as SHAC does in the paper, with its horizon; rendered are a few environments.
 _GUIDED_VALUES: dict[str, Values] = {
     "cpu": {
-        "guide": True, "guide_envs": 56, "num_envs": 8, "horizon": 32, "iterations": 4_000,
+        "guide": True, "guide_envs": 56, "num_envs": 8, "horizon": 32, "iterations": 1_000,
         "actor_learning_rate": 2e-3, "imitation_steps": 12,
     },
     "fast": {"guide": True, "guide_envs": 192, "num_envs": 64},
 }  # fmt: skip
-_GUIDED_TASKS: dict[str, Values] = {"anymal": {"actor_learning_rate": 1e-3}}
+# A humanoid falls early and in many ways: fewer pictures are of what its policy has yet to learn.
+_GUIDED_TASKS: dict[str, dict[str, Values]] = {
+    "cpu": {
+        "ant": {"iterations": 2_000},
+        "humanoid": {
+            "guide_envs": 40, "num_envs": 24, "replay_images": 60_000, "iterations": 1_500,
+        },
+        "anymal": {"actor_learning_rate": 1e-3},
+    },
+    "fast": {"anymal": {"actor_learning_rate": 1e-3}},
+}  # fmt: skip
 
 
 def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
@@ -350,7 +353,7 @@ def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
     as_published = name == "paper" or task == "cartpole"  # which is seen well enough
     last: Values = {}
     if task in _GUIDED and observe != (STATE,) and not as_published:
-        last = {**_GUIDED_VALUES[name], **_GUIDED_TASKS.get(task, {})}
+        last = {**_GUIDED_VALUES[name], **_GUIDED_TASKS[name].get(task, {})}
     from_images = {} if as_published else _FROM_IMAGES
     return choose_preset(DvaConfig, task, name, observe, from_images, last)
 

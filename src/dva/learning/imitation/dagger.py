@@ -41,6 +41,7 @@ from dva.learning.config import (
 )
 from dva.learning.first_order.config import choose_preset
 from dva.learning.first_order.shac import SHAC, ShacConfig
+from dva.learning.muon import muon_of_actor
 from dva.learning.optimizer import linear_learning_rate
 from dva.learning.registry import register
 from dva.learning.regression import (
@@ -66,6 +67,9 @@ OF_STUDENT = (
 """Metrics that there are none of while the expert is trained."""
 
 
+OPTIMIZERS = ("adam", "muon")
+
+
 @dataclass
 class DaggerConfig(RegressionConfig):
     """Hyperparameters of DAgger; the defaults are the paper's (Table 9).
@@ -81,6 +85,8 @@ class DaggerConfig(RegressionConfig):
     """Environment steps, of all, in which the expert is trained, without --expert."""
     expert_training: ShacConfig = field(default_factory=ShacConfig)
     """Its training, by SHAC."""
+    optimizer: str = "adam"
+    """What makes the student's updates: adam, or muon, whose learning rates are higher."""
     learning_rate: float = 2e-3
     """Learning rate at the student's first step."""
     final_learning_rate: float = 1e-5
@@ -100,6 +106,7 @@ class DaggerConfig(RegressionConfig):
         super().__post_init__()
         if isinstance(self.expert, str):
             self.expert = Path(self.expert)
+        require_known("optimizer", self.optimizer, OPTIMIZERS)
         for name in ("expert_steps", "replay_samples", "batch", "max_updates"):
             require_count(name, getattr(self, name), 1_000_000_000)
         for name in ("learning_rate", "final_learning_rate"):
@@ -126,6 +133,8 @@ class DAgger(RolloutLearner):
 
     def __init__(self, env: Environment, config: DaggerConfig, context: TrainingContext) -> None:
         super().__init__(env, config, context)
+        if config.optimizer == "muon":
+            self.actor_optimizer = muon_of_actor(self.actor, config.max_grad_norm, self.group)
         self.trainer: SHAC | None = None
         """Trains the expert, unless one was given."""
         if context.expert is not None:
@@ -332,9 +341,11 @@ _STUDENT: dict[str, Values] = {
     "cpu": {
         "image_size": 48, "num_envs": 16, "learning_starts": 4_000, "replay_samples": 30_000,
         "max_updates": 20, "stop_loss": 0.005, "iterations": 300,
+        "optimizer": "muon", "learning_rate": 0.02,
     },
     "fast": {
         "num_envs": 256, "horizon": 16, "max_updates": 200, "stop_loss": 0.005, "iterations": 500,
+        "optimizer": "muon", "learning_rate": 0.02,
     },
 }  # fmt: skip
 """Steps of the student are not in the paper."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,11 @@ import yaml
 from dva.compute.arguments import require
 from dva.compute.errors import UsageError, explain_file_errors, one_line
 from dva.compute.files import is_temporary, write_atomically
+from dva.compute.plugins import module_of
 from dva.runs.config import title
 from dva.runs.fields import read_dataclass, to_plain
+from dva.runs.files import dump_yaml, parse_yaml
+from dva.runs.trust import require_trust
 
 __all__ = [
     "EVERY",
@@ -39,10 +43,11 @@ UNLIMITED = 10**12
 OWN = frozenset(
     {
         "task", "algo", "seed", "run-dir", "resume", "minutes", "env-steps", "stop-at", "device",
-        "preset", "threads",
+        "preset", "threads", "trust-code",
     }
 )  # fmt: skip
 """Flags of `dva train` that the matrix itself sets."""
+_FLAG = re.compile(r"[a-z0-9][a-z0-9.-]*", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +116,12 @@ class Matrix:
                 f"{self.tasks} and algos {self.algos}. Leave one of them out, or rename it."
             )
         for flags in self.options.values():
-            for flag in flags:
+            for flag, value in flags.items():
+                if not _FLAG.fullmatch(flag) or any(x.startswith("--") for x in shlex.split(value)):
+                    raise ValueError(
+                        f"The option {flag}={value} is not one flag with its values. Give each "
+                        "flag an option of its own, such as --set image-size=48."
+                    )
                 if flag in OWN:
                     raise ValueError(
                         f"The flag {flag} is set by the benchmark itself. Leave it out of the "
@@ -124,6 +134,18 @@ class Matrix:
             for task in self.tasks:
                 for algo in self.algos:
                     yield Cell(task, algo, seed)
+
+    @property
+    def names_code(self) -> bool:
+        """Whether a module is among its names."""
+        return any(module_of(name) for name in self.names)
+
+    @property
+    def names(self) -> list[str]:
+        """What may be a name: tasks, algorithms, and each word of the options."""
+        values = [value for flags in self.options.values() for value in flags.values()]
+        words = [word for value in values for word in shlex.split(value)]
+        return [*self.tasks, *self.algos, *words]
 
     def flags(self, cell: Cell) -> list[str]:
         """Returns what `dva train` is given to begin a run, all but its folder."""
@@ -187,11 +209,19 @@ def _other(folder: Path, name: str, before: object, given: object) -> UsageError
     )
 
 
-def read_matrix(folder: Path) -> Matrix | None:
+def read_matrix(
+    folder: Path, trust_code: bool = False, typed: tuple[str, ...] = ()
+) -> Matrix | None:
     """Reads the matrix of a folder; None where there is nothing in it yet.
 
+    Args:
+        folder: of the benchmark.
+        trust_code: let modules be imported that its file names as MODULE:NAME.
+        typed: names that the user has given, which are trusted therefore.
+
     Raises:
-        UsageError: the folder holds other things, or its file cannot be read.
+        UsageError: the folder holds other things, or its file cannot be read, or names code that is
+            not trusted.
     """
     file = folder / MATRIX
     if folder.exists() and not folder.is_dir():
@@ -207,11 +237,15 @@ def read_matrix(folder: Path) -> Matrix | None:
     with explain_file_errors(file, "read"):
         content = file.read_bytes()
     try:
-        stored = yaml.safe_load(content.decode("utf-8"))
+        stored = parse_yaml(content)
         found = stored.get("format") if isinstance(stored, dict) else None
         if found != FORMAT:
             raise UsageError(f"its format is {found!r}, this version reads {FORMAT}")
-        return read_dataclass("matrix", Matrix, stored.get("matrix"))
+        matrix = read_dataclass("matrix", Matrix, stored.get("matrix"))
+        require_trust({"the matrix": matrix.names}, trust_code, typed)
+        return matrix
+    except RecursionError:
+        raise UsageError(f"{file} cannot be read: it is nested too deeply.") from None
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(
             f"{file} cannot be read: {one_line(error)}. Put back the file that the benchmark "
@@ -228,7 +262,7 @@ def write_matrix(folder: Path, matrix: Matrix) -> None:
     with explain_file_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     stored = {"format": FORMAT, "matrix": to_plain(matrix)}
-    text = HEADER + yaml.safe_dump(stored, sort_keys=False)
+    text = HEADER + dump_yaml(stored)
     write_atomically(
         folder / MATRIX, lambda temporary: temporary.write_text(text, encoding="utf-8")
     )

@@ -47,9 +47,12 @@ class _Schedule:
         interrupt: Interrupt,
         say: Callable[[str], None],
         retries: int,
+        trust_code: bool,
     ) -> None:
         self.folder, self.matrix, self.workers = folder, matrix, workers
         self.interrupt, self.say, self.retries = interrupt, say, retries
+        self.more = ("--trust-code",) if trust_code else ()
+        """What every session is given beside its own arguments."""
         self.cells = {cell.name: cell for cell in matrix.cells()}
         self.waiting = list(self.cells)
         """Names of the runs that are not at their end, in order."""
@@ -83,7 +86,7 @@ class _Schedule:
             for task, algo in sorted(kinds):
                 number = len(jobs)
                 flags = self.matrix.flags(Cell(task, algo, 0))
-                short = ["--stop-at", "1", "--evaluation-episodes", "0"]
+                short = ["--stop-at", "1", "--evaluation-episodes", "0", *self.more]
                 arguments = ("train", *flags, *short, "--run-dir", str(scratch / str(number)))
                 log = self.folder / LOGS / f"{WARM_UP}.log"
                 name = f"{WARM_UP} {number}"
@@ -142,7 +145,7 @@ class _Schedule:
 
     def _start(self, name: str, standing: Standing) -> None:
         cell, matrix = self.cells[name], self.matrix
-        arguments = next_session(self.folder, matrix, cell, standing)
+        arguments = [*next_session(self.folder, matrix, cell, standing), *self.more]
         log = self.folder / LOGS / f"{name}.log"
         self.workers.start(Job(name, tuple(arguments), log, matrix.threads))
         self.running.add(name)
@@ -212,6 +215,7 @@ def run_matrix(
     say: Callable[[str], None],
     retries: int = 2,
     warm_up: bool = True,
+    trust_code: bool = False,
 ) -> Outcome:
     """Brings every run of a matrix to its end, from wherever it stands.
 
@@ -223,9 +227,12 @@ def run_matrix(
         retries: how often a run is tried again that ended early, before it counts as failed.
         warm_up: train one iteration of every kind of run first and throw it away, so that no run
             spends its time on compiling kernels.
+        trust_code: let the runs import modules that their configurations name.
     """
     with Interrupt() as interrupt:
-        schedule = _Schedule(folder, matrix, workers, interrupt, interrupt.guarded(say), retries)
+        schedule = _Schedule(
+            folder, matrix, workers, interrupt, interrupt.guarded(say), retries, trust_code
+        )
         try:
             standings = schedule.survey()
             left = len(schedule.waiting)

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from dva.compute.errors import UsageError
-from dva.runs.checkpoint import read_pointer
-from dva.runs.files import read_json_object
+from dva.runs.checkpoint import read_info
 from dva.runs.matrix.plan import Cell, Matrix
 from dva.runs.run import CONFIG, LOCK, Run
 
@@ -52,10 +51,9 @@ def find_standing(folder: Path, matrix: Matrix, cell: Cell) -> Standing:
     found = Cell(run.config.env.task, run.config.algo, run.config.run.seed)
     if found != cell:
         raise UsageError(f"The run in {path} is {found}, and the benchmark's is {cell}. Move it.")
-    pointer = read_pointer(run.checkpoints, "latest")
-    if pointer is None:
+    info = read_info(run.checkpoints)
+    if info is None:
         return Standing("begun")
-    info = read_json_object(pointer.with_suffix(".json"))
     done, seconds = info["env_steps"], info["wall_time"]
     over = matrix.minutes is not None and seconds >= 60 * matrix.minutes - SLACK
     if not over and done < run.config.run.env_steps:

@@ -3,10 +3,13 @@
 # pyright: reportAttributeAccessIssue=false
 # (mujoco is a compiled module without type stubs)
 
+from contextlib import nullcontext
+
 import mujoco_warp as mjw
 import torch
 import warp as wp
 
+from dva.compute.warp_runtime import COMPILING
 from dva.sensors.mujoco.kernels import follow_mount, unpack_depth, unpack_rgb, unpack_segmentation
 from dva.sensors.rendering import RenderRequest
 from dva.sensors.scene import CAMERA, FLOOR, WALL
@@ -26,6 +29,11 @@ class MujocoRenderer:
 
     def __init__(self, request: RenderRequest, num_envs: int) -> None:
         self._request, self._num_envs = request, num_envs
+        self._compiled = False
+        with COMPILING:
+            self._prepare(request, num_envs)
+
+    def _prepare(self, request: RenderRequest, num_envs: int) -> None:
         mj_model, scene = request.mj_model, request.scene
         height, width = request.image_size
         if "model" not in request.shared:
@@ -55,6 +63,11 @@ class MujocoRenderer:
 
     def render(self, joint_q: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
         """Renders joint positions (n, nq) into images; see `Camera.render`."""
+        with nullcontext() if self._compiled else COMPILING:
+            self._render(joint_q, images)
+        self._compiled = True
+
+    def _render(self, joint_q: torch.Tensor, images: dict[str, torch.Tensor]) -> None:
         self._qpos.copy_(to_mujoco(self._request.model, joint_q))
         # Only positions of bodies and geoms: no centres of mass, no general camera modes.
         mjw.kinematics(self._model, self._data)

@@ -20,6 +20,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+from dva.compute.warp_runtime import COMPILING
 from dva.sim.warp.kernels.features import feature_kernels
 from dva.sim.warp.kernels.forces import force_kernels
 from dva.sim.warp.kernels.integration import integration_kernels
@@ -39,7 +40,6 @@ _FACTORIES = (
 )
 
 
-@cache
 def build_kernels(real: Any) -> SimpleNamespace:
     """Builds the kernels for one floating point type.
 
@@ -49,6 +49,12 @@ def build_kernels(real: Any) -> SimpleNamespace:
     Returns:
         The kernels, by name. Their arguments are named as the arrays in `dva.sim.warp.workspace`.
     """
+    with COMPILING:
+        return _build(real)
+
+
+@cache
+def _build(real: Any) -> SimpleNamespace:
     types = kernel_types(real)
     kernels = [kernel for factory in _FACTORIES for kernel in factory(types)]
     # Apart, so that robots without such features do not wait for their compilation.
