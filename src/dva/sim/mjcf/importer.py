@@ -89,7 +89,7 @@ def _refuse_massless(skeleton: Skeleton) -> None:
             )
 
 
-def _dof_parameters(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, np.ndarray]:
+def _dof_parameters(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, Any]:
     limit = np.tile([-np.inf, np.inf], (m.nv, 1))
     stiffness, target = np.zeros(m.nv), np.zeros(m.nv)
     limit_law, own_law = np.zeros((m.nv, 2)), np.zeros(m.nv, bool)
