@@ -18,7 +18,7 @@ from pathlib import Path
 
 from dva.sim import load_model, stable_substeps
 from dva.sim.mjcf.agreement import acceleration_error
-from dva.sim.mjcf.unsimulated import IGNORABLE
+from dva.sim.mjcf.unsimulated import UNSIMULATED
 
 _IGNORED = "not simulated, as asked: "
 
@@ -46,7 +46,7 @@ def try_file(path: Path) -> Row | str:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            model = load_model(path, ignore=tuple(IGNORABLE))
+            model = load_model(path, ignore=tuple(UNSIMULATED))
         needed, error = stable_substeps(model, 1 / 60), acceleration_error(model)
     except ValueError as refusal:
         if "MuJoCo cannot compile" in str(refusal):
@@ -56,7 +56,7 @@ def try_file(path: Path) -> Row | str:
         return Row(name, "refused", str(refusal).replace(f"{path}: ", "").replace(f"{path} ", ""))
     reasons = [str(warning.message).partition(_IGNORED) for warning in caught]
     reason = next((after for _, mark, after in reasons if mark), "")
-    names = [ignored for ignored in IGNORABLE if f"{ignored}: " in reason]
+    names = [ignored for ignored in UNSIMULATED if f"{ignored}: " in reason]
     outcome = f"ignoring {', '.join(names)}" if names else "loads"
     return Row(name, outcome, reason, needed, error)
 

@@ -20,15 +20,13 @@ def write(folder, world: str = "", rest: str = "", geom: str = "", more: str = "
 
 HINGE = '<joint name="j"/>'
 FAR = '<body pos="1 0 0"><joint/><geom size="0.1"/><body pos="1 0 0"><joint/><geom size=".1"/></body></body>'  # noqa: E501
-CASES = {
-    "fluid": {"rest": '<option density="1000" viscosity="0.1"/>'},
-    "world-geoms": {"world": '<geom type="box" size="1 1 1"/>'},
-    "torsional-friction": {"geom": 'condim="4"'},
-    "free-joint": {"joint": '<joint type="free" damping="1"/>'},
-    "contact-pairs": {
-        "world": '<geom name="p" type="plane" size="1 1 1"/>',
-        "rest": '<contact><pair geom1="g" geom2="p"/></contact>',
+UNSIMULATED = {
+    "terrain": {
+        "world": '<geom type="hfield" hfield="hills"/>',
+        "rest": '<asset><hfield name="hills" nrow="2" ncol="2" size="1 1 1 1"/></asset>',
     },
+    "fluid-shape": {"rest": '<option density="1000"/>', "geom": 'fluidshape="ellipsoid"'},
+    "free-joint": {"joint": '<joint type="free" armature="1"/>'},
     "ctrlrange": {"joint": HINGE, "rest": '<actuator><motor joint="j"/></actuator>'},
     "activation": {
         "joint": HINGE,
@@ -39,17 +37,35 @@ CASES = {
         "rest": '<equality><connect body1="b" anchor="0 0 0"/></equality>',
         "more": '<body name="b" pos="1 0 0"><joint/><geom size="0.1" contype="0" conaffinity="0"/></body>',  # noqa: E501
     },
+}
+OPTIONAL = {
+    "fluid": {"rest": '<option density="1000" viscosity="0.1"/>'},
+    "world-geoms": {"world": '<geom type="box" size="1 1 1"/>'},
+    "contact-pairs": {
+        "world": '<geom name="p" type="plane" size="1 1 1"/>',
+        "rest": '<contact><pair geom1="g" geom2="p"/></contact>',
+    },
     "body-contact": {"more": FAR},
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", UNSIMULATED)
 def test_it_is_refused_by_name_or_ignored_with_a_warning(tmp_path, name: str):
-    path = write(tmp_path, **CASES[name])
+    path = write(tmp_path, **UNSIMULATED[name])
     with pytest.raises(ValueError, match=rf"\({name}: .*ignore=\('{name}',\).*--ignore {name}\."):
         load_model(path)
     with pytest.warns(UserWarning, match=f"robot.xml: not simulated, as asked: {name}: "):
         load_model(path, ignore=(name,))
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_what_is_simulated_may_be_left_out(tmp_path, name: str, recwarn):
+    path = write(tmp_path, **OPTIONAL[name])
+    load_model(path)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=f"robot.xml: not simulated, as asked: {name}: "):
+        model = load_model(path, ignore=(name,))
+    assert model.fluid is None and model.body_contacts is None
 
 
 def test_unknown_names_are_refused(tmp_path):
@@ -85,5 +101,6 @@ def test_the_robots_of_the_package_need_nothing_new(recwarn):
     for name in robots.robot_names():
         model = load_model(robots.mjcf_path(name))
         assert model.plane_contacts is model.transmissions is model.joint_forces is None
-        assert model.couplings is model.gravity_compensation is None
+        assert model.couplings is model.gravity_compensation is model.free_damping is None
+        assert model.body_contacts is model.fluid is None
     assert not recwarn.list

@@ -6,8 +6,9 @@ For questions about a robot that are asked once; the kernels compute the same fo
 import numpy as np
 
 from dva.sim.model import FREE, REVOLUTE, Skeleton
+from dva.sim.quaternions import rotation_matrix
 
-__all__ = ["InitialPose", "rotation_matrix"]
+__all__ = ["InitialPose", "velocity_at"]
 
 
 class InitialPose:
@@ -26,6 +27,7 @@ class InitialPose:
         self.position = np.zeros((model.num_links, 3))
         self.rotation = np.zeros((model.num_links, 3, 3))
         self._axis = np.zeros((model.num_links, 3))
+        self._twists: dict[int, np.ndarray] = {}
         for link in range(model.num_links):
             self._place_link(link)
 
@@ -49,7 +51,9 @@ class InitialPose:
         self.position[i], self.rotation[i] = position, rotation
 
     def place(self, link: int, point: np.ndarray) -> np.ndarray:
-        """Gives the world position (3,) of a point (3,) in a link's frame."""
+        """Gives the world position (3,) of a point (3,) in a link's frame; -1 is the world."""
+        if link < 0:
+            return point
         return self.position[link] + self.rotation[link] @ point
 
     def jacobian(self, link: int, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -79,6 +83,18 @@ class InitialPose:
             link = int(model.link_parent[link])
         return linear, angular
 
+    def twist_jacobian(self, link: int) -> np.ndarray:
+        """Gives a link's twist per dof (6, nd): the velocity at the world's origin, the angular.
+
+        It is zero for -1, the world. Each is computed once.
+        """
+        if link not in self._twists:
+            if link < 0:
+                self._twists[link] = np.zeros((6, self._model.num_dofs))
+            else:
+                self._twists[link] = np.concatenate(self.jacobian(link, np.zeros(3)))
+        return self._twists[link]
+
     def mass_matrix(self, armature: np.ndarray) -> np.ndarray:
         """Gives the mass matrix (nd, nd) with `armature` (nd,) on its diagonal."""
         model = self._model
@@ -90,13 +106,13 @@ class InitialPose:
         return total
 
 
-def rotation_matrix(quaternion: np.ndarray) -> np.ndarray:
-    """Gives the rotation matrix (3, 3) of a quaternion (x, y, z, w) of any length but 0."""
-    x, y, z, w = quaternion / np.linalg.norm(quaternion)
+def velocity_at(point: np.ndarray) -> np.ndarray:
+    """Gives the matrix (3, 6) from a twist at the origin to the velocity of a point (3,)."""
+    x, y, z = point
     return np.array(
         [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+            [1.0, 0.0, 0.0, 0.0, z, -y],
+            [0.0, 1.0, 0.0, -z, 0.0, x],
+            [0.0, 0.0, 1.0, y, -x, 0.0],
         ]
     )

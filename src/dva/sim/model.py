@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from dva.sim.features import (
+    BodyContacts,
     Couplings,
+    Fluid,
     GravityCompensation,
     JointForces,
     PlaneContacts,
@@ -143,6 +145,8 @@ class Model(Skeleton):
     """(A, 2) controls that actions -1 and 1 stand for, in MuJoCo's terms."""
     plane_contacts: PlaneContacts | None = None
     """Contacts that follow MuJoCo's parameters, or touch other planes than z = 0."""
+    body_contacts: BodyContacts | None = None
+    """Contacts of links with each other and with geoms of the world that are no planes."""
     transmissions: Transmissions | None = None
     """Actuators that are no plain motors, and fixed tendons."""
     joint_forces: JointForces | None = None
@@ -151,6 +155,10 @@ class Model(Skeleton):
     """Joints that depend on others."""
     gravity_compensation: GravityCompensation | None = None
     """Links that are held up."""
+    fluid: Fluid | None = None
+    """What drags at the bodies."""
+    free_damping: np.ndarray | None = None
+    """(L,) damping of a free joint, N s/m and N m s/rad; None if there is none."""
 
     @property
     def num_contacts(self) -> int:

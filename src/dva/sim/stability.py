@@ -21,8 +21,10 @@ from itertools import product
 
 import numpy as np
 
-from dva.sim.mass import InitialPose, rotation_matrix
+from dva.sim.features import BodyContacts
+from dva.sim.mass import InitialPose, velocity_at
 from dva.sim.model import Model
+from dva.sim.quaternions import rotation_matrix
 
 __all__ = ["stable_substeps"]
 
@@ -40,14 +42,19 @@ _SIDES = tuple(np.array(side) / np.linalg.norm(side) for side in product((-1, 0,
 """Directions in which the ground may lie as seen from a link: its faces, edges and corners."""
 _LEVEL = 0.05
 """Points of a link touch together that are level within this share of its size."""
+_AT_ONCE = 4
+"""Probes of one link that touch another link at once."""
+_GROUPS = 4
+"""Pairs of links, those that need most by themselves, that are tried together with all springs."""
 
 
 def stable_substeps(model: Model, control_dt: float) -> int:
     """Computes how many substeps keep a robot and its gradients from exploding.
 
     Counted are springs, dampers, servos, limits and armature, all at once, with one link on the
-    ground: any, on any side, with all points of that side. The pose is the initial one. A contact
-    is as stiff and as damped as after a fall from the robot's own height; its friction sticks.
+    ground: any, on any side, with all points of that side; or with two links against each other,
+    at up to four points of each. The pose is the initial one. A contact with the ground is as stiff
+    and as damped as after a fall from the robot's own height; friction sticks.
 
     Args:
         model: the robot.
@@ -84,6 +91,9 @@ def stable_substeps(model: Model, control_dt: float) -> int:
             d += viscous
             k += elastic
         needed = _at_least(needed, control_dt, d, k)
+    if model.body_contacts is not None:
+        for d, k in _body_contacts(model, model.body_contacts, pose, whiten, control_dt / needed):
+            needed = _at_least(needed, control_dt, damping + d, stiffness + k)
     return needed
 
 
@@ -195,6 +205,50 @@ def _contact(
     if point.mu > 0 and point.ke > 0:
         viscous += point.kf * tangents.T @ tangents
     return viscous, (point.ke + point.kd * speed) * np.outer(normal, normal)
+
+
+def _body_contacts(
+    model: Model, table: BodyContacts, pose: InitialPose, whiten: np.ndarray, h: float
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Gives damping and stiffness (nd, nd) of the contacts of the pairs of links that need most.
+
+    A contact is counted in all directions, since its normal depends on the pose.
+    """
+    groups: dict[tuple[int, int], list[tuple[float, int]]] = {}
+    jacobians = []
+    for c in range(len(table)):
+        i, j = int(table.link[c]), int(table.solid_link[c])
+        here = pose.place(i, table.point[c] + 0.5 * table.span[c])
+        own = velocity_at(here) @ pose.twist_jacobian(i)
+        # Where the solid moves most.
+        relative = max(
+            ((own - velocity_at(pose.place(j, there)) @ pose.twist_jacobian(j)) @ whiten.T
+             for there in table.surface_points(c)[: 6 if j >= 0 else 1]),
+            key=np.linalg.norm,
+        )  # fmt: skip
+        jacobians.append(relative)
+        mobility = float(np.linalg.eigvalsh(relative @ relative.T)[-1])
+        ke, damping = _whole_contact(table, c)
+        need = (2.0 * h * damping + h * h * ke) * mobility
+        groups.setdefault((i, j), []).append((need, c))
+    chosen: dict[tuple[int, int], list[tuple[float, int]]] = {}
+    for (i, j), rows in groups.items():
+        both = chosen.setdefault((min(i, j), max(i, j)), [])
+        both += sorted(rows, reverse=True)[:_AT_ONCE]
+    worst = sorted(chosen.values(), key=lambda rows: -sum(need for need, _ in rows))
+    found = []
+    for rows in worst[:_GROUPS]:
+        those = [c for _, c in rows]
+        squares = np.array([jacobians[c].T @ jacobians[c] for c in those])
+        ke, damping = np.array([_whole_contact(table, c) for c in those]).T
+        found.append((np.tensordot(damping, squares, 1), np.tensordot(ke, squares, 1)))
+    return found
+
+
+def _whole_contact(table: BodyContacts, row: int) -> tuple[float, float]:
+    """Gives stiffness and largest damping of a contact of which a probe may be a part."""
+    ke, normal, tangential, mu = table.material[row] / table.share[row]
+    return float(ke), float(max(normal, tangential if mu > 0 else 0.0))
 
 
 def _further(model: Model) -> tuple[np.ndarray, np.ndarray]:

@@ -46,6 +46,7 @@ class _Row:
     limit: np.ndarray = field(default_factory=lambda: _UNLIMITED)
     limit_law: np.ndarray = field(default_factory=lambda: _NO_LIMIT)
     friction: np.ndarray = field(default_factory=lambda: np.array([0.0, 1.0]))
+    coupling: bool = False
 
 
 def read_actuation(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, Any]:
@@ -70,6 +71,7 @@ def read_actuation(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, Any]:
         else:
             left.append(row)
     left += [row for t in range(m.ntendon) if (row := _tendon(m, t)) is not None]
+    left += [row for e in range(m.neq) if (row := _tendon_coupling(m, e)) is not None]
     names = Transmissions.__dataclass_fields__
     table = {name: np.array([getattr(row, name) for row in left]) for name in names}
     return {
@@ -187,6 +189,31 @@ def _tendon(m: mujoco.MjModel, t: int) -> _Row | None:
         law = unit_law(m, m.tendon_solref_fri[t], m.tendon_solimp_fri[t])
         row.friction = np.array([loss, friction_width(loss, law, inverse)])
     return row
+
+
+def _tendon_coupling(m: mujoco.MjModel, e: int) -> _Row | None:
+    """Reads an equality of fixed tendons; None if it is of something else.
+
+    L_1 - r_1 = c_0 + c_1 (L_2 - r_2) holds one linear combination of joints at one value.
+    """
+    if not m.eq_active0[e] or int(m.eq_type[e]) != int(mujoco.mjtEq.mjEQ_TENDON):
+        return None
+    one, other = int(m.eq_obj1id[e]), int(m.eq_obj2id[e])
+    if not _is_fixed(m, one) or (other >= 0 and not _is_fixed(m, other)):
+        return None
+    coefficients, inverse = _tendon_coefficients(m, one), float(m.tendon_invweight0[one])
+    rest = float(m.tendon_length0[one] + m.eq_data[e, 0])
+    if other >= 0:
+        slope = float(m.eq_data[e, 1])
+        coefficients = coefficients - slope * _tendon_coefficients(m, other)
+        inverse += slope**2 * float(m.tendon_invweight0[other])
+        rest -= slope * float(m.tendon_length0[other])
+    unit, ratio = unit_law(m, m.eq_solref[e], m.eq_solimp[e])
+    mass = 1.0 / max(inverse, 1e-12)
+    return _Row(
+        coefficients, stiffness=unit * mass, rest=np.full(2, rest),
+        damping=2.0 * ratio * np.sqrt(unit) * mass, coupling=True,
+    )  # fmt: skip
 
 
 def _limit_law(

@@ -43,26 +43,31 @@ def compile_counterpart(model: Model, floor: bool = False) -> mujoco.MjModel:
 
     Args:
         model: the robot.
-        floor: whether its contacts matter: those with planes, and no others, are kept, and a file
-            without a plane gets the floor z = 0.
+        floor: whether its contacts matter: a file without a plane gets the floor z = 0.
     """
     spec = read_spec(model.path)
     if floor and not any(geom.type == mujoco.mjtGeom.mjGEOM_PLANE for geom in spec.geoms):
-        spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0.0, 0.0, 1.0])
+        # What has a contype touches it, as in `dva.sim.mjcf.ground`.
+        spec.worldbody.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0.0, 0.0, 1.0], contype=0,
+            conaffinity=2**31 - 1,
+        )  # fmt: skip
     m = compile_spec(spec, model.path)
     apply_flags(m)
-    m.opt.density = m.opt.viscosity = 0.0
+    if model.fluid is None:
+        m.opt.density = m.opt.viscosity = 0.0
     for joint in np.flatnonzero(m.jnt_type == int(mujoco.mjtJoint.mjJNT_FREE)):
         dofs = slice(m.jnt_dofadr[joint], m.jnt_dofadr[joint] + 6)
-        m.dof_damping[dofs] = m.dof_armature[dofs] = m.dof_frictionloss[dofs] = 0.0
+        m.dof_armature[dofs] = m.dof_frictionloss[dofs] = 0.0
         m.jnt_stiffness[joint] = 0.0
     for t in range(m.ntendon):
         if int(m.wrap_type[m.tendon_adr[t]]) != int(mujoco.mjtWrap.mjWRAP_JOINT):
             m.tendon_stiffness[t] = m.tendon_damping[t] = m.tendon_frictionloss[t] = 0.0
             m.tendon_limited[t] = 0
-    m.eq_active0[m.eq_type != int(mujoco.mjtEq.mjEQ_JOINT)] = 0
+    scalar = (int(mujoco.mjtEq.mjEQ_JOINT), int(mujoco.mjtEq.mjEQ_TENDON))
+    m.eq_active0[~np.isin(m.eq_type, scalar)] = 0
     m.dof_damping[:] += model.dof_limit_damping.reshape(m.dof_damping.shape)
-    if floor:
+    if floor and model.body_contacts is None:
         _keep_planes_only(m, model)
     return m
 
@@ -142,13 +147,17 @@ def unconstrained(model: Model) -> Model:
     unlimited = np.array([-np.inf, np.inf])
     if rows is not None:
         none = np.tile([0.0, 1.0], (len(rows), 1))
-        rows = dataclasses.replace(rows, limit=np.tile(unlimited, (len(rows), 1)), friction=none)
+        rows = dataclasses.replace(
+            rows, limit=np.tile(unlimited, (len(rows), 1)), friction=none,
+            stiffness=rows.stiffness * ~rows.coupling, damping=rows.damping * ~rows.coupling,
+        )  # fmt: skip
     if joints is not None:
         none = np.tile([0.0, 1.0], (model.num_dofs, 1))
         joints = dataclasses.replace(joints, friction=none)
     return dataclasses.replace(
-        model, contact_link=model.contact_link[:0], plane_contacts=None, couplings=None,
-        dof_limit=np.tile(unlimited, (model.num_dofs, 1)), transmissions=rows, joint_forces=joints,
+        model, contact_link=model.contact_link[:0], plane_contacts=None, body_contacts=None,
+        couplings=None, dof_limit=np.tile(unlimited, (model.num_dofs, 1)), transmissions=rows,
+        joint_forces=joints,
     )  # fmt: skip
 
 

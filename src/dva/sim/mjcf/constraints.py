@@ -15,13 +15,18 @@ import math
 import mujoco
 import numpy as np
 
-__all__ = ["UnitLaw", "friction_width", "unit_law"]
+__all__ = ["UnitLaw", "friction_width", "impedance", "unit_law"]
 
 UnitLaw = tuple[float, float]
 """Stiffness [1/s^2] and damping ratio of a constraint of effective mass 1."""
 
 _LEAST, _MOST = 0.0001, 0.9999
 """Range of an impedance, as in MuJoCo."""
+
+
+def impedance(solimp: np.ndarray) -> float:
+    """Gives the impedance half way between touch and full depth."""
+    return float(np.clip(solimp[:2], _LEAST, _MOST).mean())
 
 
 def unit_law(m: mujoco.MjModel, solref: np.ndarray, solimp: np.ndarray) -> UnitLaw:
@@ -34,8 +39,7 @@ def unit_law(m: mujoco.MjModel, solref: np.ndarray, solimp: np.ndarray) -> UnitL
         solref: (2,) time constant and damping ratio, or minus stiffness and damping.
         solimp: (5,) of which the first two, the impedances at touch and in depth, count.
     """
-    shallow, deep = np.clip(solimp[:2], _LEAST, _MOST)
-    impedance = 0.5 * (shallow + deep)
+    deep, half_way = float(np.clip(solimp[1], _LEAST, _MOST)), impedance(solimp)
     if solref[0] > 0:
         constant, ratio = float(solref[0]), max(float(solref[1]), 1e-6)
         if not m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_REFSAFE:
@@ -44,7 +48,7 @@ def unit_law(m: mujoco.MjModel, solref: np.ndarray, solimp: np.ndarray) -> UnitL
     else:
         stiffness = -float(solref[0]) / deep**2
         ratio = -float(solref[1]) / deep / (2.0 * math.sqrt(max(stiffness, 1e-12)))
-    return stiffness * impedance**2 / (1.0 - impedance), ratio
+    return stiffness * half_way**2 / (1.0 - half_way), ratio
 
 
 def friction_width(loss: float, law: UnitLaw, inverse_mass: float) -> float:

@@ -21,8 +21,10 @@ from dva.sim.mjcf.actuation import (
     read_gravity_compensation,
     read_joint_forces,
 )
+from dva.sim.mjcf.bodies import read_body_contacts
 from dva.sim.mjcf.compiling import compile_mjcf
 from dva.sim.mjcf.ground import read_contacts
+from dva.sim.mjcf.media import read_fluid, read_free_damping
 from dva.sim.mjcf.published import INERTIA_CHOICES, read_inertias
 from dva.sim.mjcf.skeleton import build_skeleton
 from dva.sim.mjcf.unsimulated import apply_flags, refuse_unsimulated
@@ -36,7 +38,8 @@ def load_model(path: str | Path, inertia: str = "physical", ignore: Sequence[str
     """Reads an MJCF file into a `Model`.
 
     Joints are those of `read_skeleton`. Spheres, capsules, boxes, cylinders, ellipsoids and meshes
-    touch planes of the world where MuJoCo lets them; see `dva.sim.mjcf.ground`.
+    touch planes of the world, each other and such geoms of the world where MuJoCo lets them; see
+    `dva.sim.mjcf.ground` and `dva.sim.mjcf.bodies`.
 
     Args:
         path: MJCF file.
@@ -69,7 +72,10 @@ def load_model(path: str | Path, inertia: str = "physical", ignore: Sequence[str
         **vars(skeleton),
         **_dof_parameters(compiled, skeleton),
         **read_actuation(compiled, skeleton),
-        **read_contacts(compiled, skeleton),
+        **read_contacts(compiled, skeleton, ignore),
+        "body_contacts": read_body_contacts(compiled, skeleton, ignore),
+        "fluid": None if "fluid" in ignore else read_fluid(compiled, skeleton),
+        "free_damping": read_free_damping(compiled, skeleton),
         "couplings": read_couplings(compiled, skeleton),
         "gravity_compensation": read_gravity_compensation(compiled, skeleton),
     }

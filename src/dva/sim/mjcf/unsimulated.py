@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 import mujoco
 import numpy as np
 
+from dva.sim.mjcf.pairs import body_pairs, collides, explicit_pairs, is_solid
 from dva.sim.mjcf.skeleton import element_name
 from dva.sim.model import Skeleton
 
-__all__ = ["IGNORABLE", "apply_flags", "collides", "refuse_unsimulated"]
+__all__ = ["IGNORABLE", "UNSIMULATED", "apply_flags", "refuse_unsimulated"]
 
 _Flag = mujoco.mjtDisableBit
 _Joint, _Geom, _Equality = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtEq
@@ -22,6 +23,8 @@ def refuse_unsimulated(
     m: mujoco.MjModel, skeleton: Skeleton, ignore: Sequence[str], stacklevel: int = 3
 ) -> None:
     """Refuses a file that holds something that is not simulated and that `ignore` does not name.
+
+    What `OPTIONAL` lists is simulated; `ignore` leaves it out, which saves time.
 
     Args:
         m: the robot.
@@ -44,14 +47,17 @@ def refuse_unsimulated(
             raise ValueError(f"{path} has {text}")
     found = {name: find(m, skeleton) for name, find in IGNORABLE.items()}
     found = {name: text for name, text in found.items() if text}
-    refused = {name: text for name, text in found.items() if name not in ignore}
+    refused = {
+        name: text for name, text in found.items() if name in UNSIMULATED and name not in ignore
+    }
     if refused:
         listed = "; ".join(f"{name}: {text}" for name, text in refused.items())
-        names = tuple(found)
+        names = tuple(name for name in found if name in refused or name in ignore)
         raise ValueError(
             f"{path} asks for what is not simulated ({listed}). Change the file, or go on without: "
             f"ignore={names!r} of load_model or of the task, or --ignore {' '.join(names)}."
         )
+    found = {name: text for name, text in found.items() if name in ignore}
     if found:
         listed = "; ".join(f"{name}: {text}" for name, text in found.items())
         warnings.warn(f"{path.name}: not simulated, as asked: {listed}.", stacklevel=stacklevel)
@@ -77,12 +83,6 @@ def apply_flags(m: mujoco.MjModel) -> None:
         if disabled & flag or (everything and flag in constraints):
             for value in values:
                 value[...] = 0
-
-
-def collides(m: mujoco.MjModel, one: int, other: int) -> bool:
-    """Says whether MuJoCo's contype and conaffinity let two geoms touch."""
-    a, b = m.geom_contype, m.geom_conaffinity
-    return bool((a[one] & b[other]) | (a[other] & b[one]))
 
 
 def _never(m: mujoco.MjModel) -> tuple[tuple[bool, str], ...]:
@@ -116,8 +116,9 @@ def _fluid(m: mujoco.MjModel, skeleton: Skeleton) -> str:
     return f"forces of a fluid (density {m.opt.density:g}, viscosity {m.opt.viscosity:g})"
 
 
-def _has_user_contact(m: mujoco.MjModel, geom: int) -> bool:
-    return bool(m.nuser_geom >= 4 and m.geom_user[geom][:4].any())
+def _fluid_shape(m: mujoco.MjModel, skeleton: Skeleton) -> str:
+    count = int((m.geom_fluid[:, 0] > 0).sum()) if m.opt.density or m.opt.viscosity else 0
+    return f"forces of a fluid on ellipsoids (fluidshape of {count} geoms)" if count else ""
 
 
 def _links(m: mujoco.MjModel, skeleton: Skeleton) -> np.ndarray:
@@ -126,62 +127,62 @@ def _links(m: mujoco.MjModel, skeleton: Skeleton) -> np.ndarray:
 
 def _body_contact(m: mujoco.MjModel, skeleton: Skeleton) -> str:
     links = _links(m, skeleton)
-    excluded = {int(signature) for signature in m.exclude_signature}
-    moving = [
-        geom for geom in range(m.ngeom)
-        if links[geom] >= 0
-        and (m.geom_contype[geom] or m.geom_conaffinity[geom])
-        and not _has_user_contact(m, geom)
-    ]  # fmt: skip
-    filter_parent = not m.opt.disableflags & _Flag.mjDSBL_FILTERPARENT
-    pairs = 0
-    for index, one in enumerate(moving):
-        for other in moving[index + 1 :]:
-            a, b = (int(m.body_weldid[m.geom_bodyid[geom]]) for geom in (one, other))
-            if a == b or not collides(m, one, other):
-                continue
-            parents = [int(m.body_weldid[m.body_parentid[body]]) for body in (a, b)]
-            if filter_parent and (parents[0] == b or parents[1] == a):
-                continue
-            bodies = sorted(int(m.geom_bodyid[geom]) for geom in (one, other))
-            pairs += (bodies[0] << 16) + bodies[1] not in excluded
-    return f"contact between bodies ({pairs} pairs of geoms)" if pairs else ""
+    pairs = [pair for pair in body_pairs(m, skeleton) if pair.explicit < 0]
+    count = sum(min(links[pair.one], links[pair.other]) >= 0 for pair in pairs)
+    return f"contact between bodies ({count} pairs of geoms)" if count else ""
 
 
 def _world_geoms(m: mujoco.MjModel, skeleton: Skeleton) -> str:
     links = _links(m, skeleton)
-    moving = np.flatnonzero(links >= 0)
-    solid = [
-        geom for geom in np.flatnonzero(links < 0)
-        if int(m.geom_type[geom]) != int(_Geom.mjGEOM_PLANE)
-        and any(collides(m, int(geom), int(other)) for other in moving)
-    ]  # fmt: skip
-    if not solid:
+    pairs = [pair for pair in body_pairs(m, skeleton) if pair.explicit < 0]
+    fixed = {
+        geom for pair in pairs for geom in (pair.one, pair.other) if links[geom] < 0
+    }  # fmt: skip
+    if not fixed:
         return ""
-    kinds = sorted({mujoco.mjtGeom(int(m.geom_type[g])).name[7:].lower() for g in solid})
-    return f"contact with {len(solid)} geoms of the world ({', '.join(kinds)}); planes are solid"
+    return f"contact with {len(fixed)} geoms of the world ({_kinds(m, fixed)}); planes stay solid"
+
+
+def _terrain(m: mujoco.MjModel, skeleton: Skeleton) -> str:
+    moving = np.flatnonzero(_links(m, skeleton) >= 0)
+    found = [
+        geom for geom in range(m.ngeom)
+        if not is_solid(m, geom) and int(m.geom_type[geom]) != int(_Geom.mjGEOM_PLANE)
+        and any(collides(m, geom, int(other)) for other in moving)
+    ]  # fmt: skip
+    return f"contact with {len(found)} geoms ({_kinds(m, set(found))})" if found else ""
+
+
+def _kinds(m: mujoco.MjModel, geoms: set[int]) -> str:
+    return ", ".join(sorted({_Geom(int(m.geom_type[geom])).name[7:].lower() for geom in geoms}))
 
 
 def _pairs(m: mujoco.MjModel, skeleton: Skeleton) -> str:
-    return f"{m.npair} contact pairs" if m.npair else ""
-
-
-def _rolling(m: mujoco.MjModel, skeleton: Skeleton) -> str:
-    links = _links(m, skeleton)
-    count = sum(
-        int(m.geom_condim[geom]) > 3 and bool(m.geom_contype[geom] or m.geom_conaffinity[geom])
-        for geom in np.flatnonzero(links >= 0)
-    )
-    return f"torsional or rolling friction (condim of {count} geoms)" if count else ""
+    count = len(explicit_pairs(m))
+    return f"{count} contact pairs" if count else ""
 
 
 def _constraints(m: mujoco.MjModel, skeleton: Skeleton) -> str:
     kinds = [
         mujoco.mjtEq(int(kind)).name[5:].lower()
         for kind, active in zip(m.eq_type, m.eq_active0, strict=True)
-        if active and int(kind) != int(_Equality.mjEQ_JOINT)
+        if active and int(kind) not in (int(_Equality.mjEQ_JOINT), int(_Equality.mjEQ_TENDON))
     ]
+    kinds += ["tendon"] if _coupled_tendons(m) else []
     return f"equality constraints ({', '.join(sorted(set(kinds)))})" if kinds else ""
+
+
+def _coupled_tendons(m: mujoco.MjModel) -> bool:
+    """Says whether an equality of tendons is one that is not linear, or of spatial tendons."""
+    for e in range(m.neq):
+        if not m.eq_active0[e] or int(m.eq_type[e]) != int(_Equality.mjEQ_TENDON):
+            continue
+        tendons = [int(m.eq_obj1id[e]), int(m.eq_obj2id[e])]
+        starts = [m.wrap_type[m.tendon_adr[t]] for t in tendons if t >= 0]
+        spatial = any(int(kind) != int(mujoco.mjtWrap.mjWRAP_JOINT) for kind in starts)
+        if spatial or (tendons[1] >= 0 and m.eq_data[e, 2:5].any()):
+            return True
+    return False
 
 
 def _spatial_tendons(m: mujoco.MjModel, skeleton: Skeleton) -> str:
@@ -216,8 +217,7 @@ def _free_joint(m: mujoco.MjModel, skeleton: Skeleton) -> str:
     for joint in np.flatnonzero(m.jnt_type == int(_Joint.mjJNT_FREE)):
         dofs = slice(m.jnt_dofadr[joint], m.jnt_dofadr[joint] + 6)
         named = (
-            ("damping", m.dof_damping), ("frictionloss", m.dof_frictionloss),
-            ("armature", m.dof_armature),
+            ("frictionloss", m.dof_frictionloss), ("armature", m.dof_armature),
         )  # fmt: skip
         found |= {name for name, values in named if np.any(values[dofs])}
         found |= {"stiffness"} if np.any(m.jnt_stiffness[joint]) else set()
@@ -228,17 +228,27 @@ def _plastic(m: mujoco.MjModel, skeleton: Skeleton) -> str:
     return "springs that yield" if m.nplastic else ""
 
 
-IGNORABLE: dict[str, Callable[[mujoco.MjModel, Skeleton], str]] = {
-    "body-contact": _body_contact,
-    "world-geoms": _world_geoms,
-    "contact-pairs": _pairs,
-    "torsional-friction": _rolling,
+_Finder = Callable[[mujoco.MjModel, Skeleton], str]
+
+UNSIMULATED: dict[str, _Finder] = {
+    "terrain": _terrain,
     "constraints": _constraints,
     "spatial-tendons": _spatial_tendons,
     "activation": _activation,
     "ctrlrange": _unlimited,
     "free-joint": _free_joint,
-    "fluid": _fluid,
+    "fluid-shape": _fluid_shape,
     "plasticity": _plastic,
 }
-"""What may be ignored: by name, a function that says what a robot has of it, or nothing."""
+"""What is not simulated and may be ignored: by name, a function that says what a robot has of it,
+or nothing."""
+
+OPTIONAL: dict[str, _Finder] = {
+    "body-contact": _body_contact,
+    "world-geoms": _world_geoms,
+    "contact-pairs": _pairs,
+    "fluid": _fluid,
+}
+"""What is simulated and may be left out."""
+
+IGNORABLE = {**OPTIONAL, **UNSIMULATED}

@@ -11,7 +11,7 @@ of it is checked again.
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -111,7 +111,7 @@ def check_ranges(path: str | Path) -> None:
             what is allowed.
     """
     elements = list(_elements(Path(path)))
-    foreign = _foreign_user_data(element for _, _, element in elements)
+    foreign = _foreign_user_data([element for _, _, element in elements])
     for file, name, element in elements:
         ranges = _RANGES.get(element.tag, {})
         usual = _ANY if element.tag in _CHECKED else None
@@ -122,15 +122,19 @@ def check_ranges(path: str | Path) -> None:
             _check_attribute(file, name, attribute, value, allowed)
 
 
-def _foreign_user_data(elements: Iterable[ElementTree.Element]) -> set[str]:
-    """Names the elements whose user data a file declares shorter than ours: it is for others."""
-    attributes = {"geom": "nuser_geom", "joint": "nuser_jnt"}
+def _foreign_user_data(elements: Sequence[ElementTree.Element]) -> set[str]:
+    """Names the elements whose user data is for others: shorter than ours, or so declared.
+
+    A file in which some are as long as ours is meant for us; shorter ones are then mistakes.
+    """
     found = set()
-    for element in elements:
-        for tag, attribute in attributes.items():
-            count = element.get(attribute, "") if element.tag == "size" else ""
-            if count.isdecimal() and int(count) < _RANGES[tag]["user"].at_least:
-                found.add(tag)
+    for tag, attribute in (("geom", "nuser_geom"), ("joint", "nuser_jnt")):
+        least = _RANGES[tag]["user"].at_least
+        given = [len(e.get("user", "").split()) for e in elements if e.tag == tag]
+        declared = [e.get(attribute, "") for e in elements if e.tag == "size"]
+        short = any(count.isdecimal() and int(count) < least for count in declared)
+        if short or max(given, default=0) < least and any(given):
+            found.add(tag)
     return found
 
 

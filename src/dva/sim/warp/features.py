@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import warp as wp
 
-from dva.sim.features import PlaneContacts, Transmissions
+from dva.sim.features import SLABS, BodyContacts, Fluid, PlaneContacts, Transmissions
 from dva.sim.model import Model
 
 __all__ = ["copy_arrays", "feature_arguments", "feature_kernel_names"]
@@ -19,7 +19,10 @@ def feature_kernel_names(model: Model) -> frozenset[str]:
     driven = model.joint_forces is not None or model.transmissions is not None
     wanted = {
         "compensate": model.gravity_compensation is not None,
+        "immerse": model.fluid is not None,
+        "brake": model.free_damping is not None,
         "touch": model.plane_contacts is not None,
+        "collide": model.body_contacts is not None,
         "transmit": model.transmissions is not None,
         "resist": driven,
         "couple": model.couplings is not None,
@@ -37,6 +40,12 @@ def feature_arguments(model: Model, real: Any, device: Any) -> dict[str, Any]:
         arrays |= {"held_mass": (held.mass, real), "held_center": (held.center, vec3)}
     if model.plane_contacts is not None:
         arrays |= _contacts(model.plane_contacts, model.num_links, real)
+    if model.body_contacts is not None:
+        arrays |= _body_contacts(model.body_contacts, real)
+    if model.fluid is not None:
+        arrays |= _fluid(model.fluid, model.num_links, real)
+    if model.free_damping is not None:
+        arrays["free_damping"] = (model.free_damping, real)
     if model.transmissions is not None:
         arrays |= _transmissions(model.transmissions, real)
         sizes["num_rows"] = len(model.transmissions)
@@ -67,6 +76,43 @@ def _contacts(table: PlaneContacts, num_links: int, real: Any) -> Arrays:
         "touch_plane": (table.plane[order], vec4),
         "touch_material": (table.material[order], vec4),
         "touch_ramp": (table.ramp[order], real),
+        "touch_spin": (table.spin[order], vec4),
+    }
+
+
+def _body_contacts(table: BodyContacts, real: Any) -> Arrays:
+    vec3, vec4, quat = wp.types.vector(3, real), wp.types.vector(4, real), wp.types.quaternion(real)
+    return {
+        "slab": (SLABS, vec3),
+        "probe_link": (table.link, int),
+        "probe_point": (table.point, vec3),
+        "probe_rotation": (table.rotation, quat),
+        "probe_axes": (table.axes, vec3),
+        "probe_span": (table.span, vec3),
+        "solid_link": (table.solid_link, int),
+        "solid_place": (table.place, vec3),
+        "solid_turn": (table.turn, quat),
+        "solid_shape": (table.shape, int),
+        "solid_size": (table.size, vec3),
+        "solid_slab": (table.slab, real),
+        "body_material": (table.material, vec4),
+        "body_ramp": (table.ramp, real),
+        "body_spin": (table.spin, vec4),
+        "body_margin": (table.margin, real),
+        "body_reach": (table.reach, real),
+    }
+
+
+def _fluid(table: Fluid, num_links: int, real: Any) -> Arrays:
+    vec3 = wp.types.vector(3, real)
+    order = np.argsort(table.link, kind="stable")
+    return {
+        "first_body": (np.searchsorted(table.link[order], np.arange(num_links + 1)), int),
+        "fluid_point": (table.point[order], vec3),
+        "fluid_turn": (table.turn[order], wp.types.quaternion(real)),
+        "fluid_box": (table.box[order], vec3),
+        "fluid": (np.append(table.medium, 0.0)[None], vec3),
+        "wind": (table.wind[None], vec3),
     }
 
 

@@ -56,8 +56,8 @@ def _substep(
 ) -> list[tuple[str, str | None, dict[str, Any]]]:
     """Lists the launches of substep k: kernel, its axis beside the environments, scalars."""
     further = (
-        ("compensate", "links"), ("touch", "links"), ("transmit", None), ("resist", "dofs"),
-        ("couple", None),
+        ("compensate", "links"), ("immerse", "links"), ("brake", "links"), ("touch", "links"),
+        ("collide", "contacts"), ("transmit", None), ("resist", "dofs"), ("couple", None),
     )  # fmt: skip
     more = {name: [(name, per, {"k": k})] if name in features else [] for name, per in further}
     g = k // step.mass_matrix_interval
@@ -73,7 +73,10 @@ def _substep(
         *(mass_matrix if k % step.mass_matrix_interval == 0 else []),
         ("wrench", "links", {"k": k}),
         *more["compensate"],
+        *more["immerse"],
+        *more["brake"],
         *more["touch"],
+        *more["collide"],
         ("sum_wrench", None, {"k": k}),
         ("generalized_force", "dofs", {"k": k}),
         *more["transmit"],
@@ -99,7 +102,7 @@ def forward_program(
     Args:
         device: Warp device.
         kernels: of `build_kernels`.
-        sizes: number of "envs", "links", "dofs" and "pairs".
+        sizes: number of "envs", "links", "dofs", "pairs" and "contacts" (of bodies).
         arguments: the kernels' arguments by name (model and workspace).
         step: division of the control step.
         h: seconds of a substep, as the kernels' floating point type.

@@ -72,6 +72,7 @@ class Shard:
             "links": model.num_links,
             "dofs": model.num_dofs,
             "pairs": len(model.dof_pairs()),
+            "contacts": len(model.body_contacts or ()),
         }
         self._free: list[Programs] = []
         self._scratch = Programs(self, None)

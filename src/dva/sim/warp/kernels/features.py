@@ -4,21 +4,25 @@
 They add to what the plain kernels wrote; tables are as there described.
 """
 
+import math
 from types import SimpleNamespace
 
 import warp as wp
 
 from dva.sim.model import FREE
+from dva.sim.warp.kernels.contact_laws import contact_laws
 
 __all__ = ["feature_kernels"]
 
 
 def feature_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
-    """Builds `compensate`, `touch`, `transmit`, `resist` and `couple`."""
+    """Builds the kernels that their names in `dva.sim.warp.features` tell."""
     real, vec3, ints, reals, reals2 = t.real, t.vec3, t.ints, t.reals, t.reals2
     reals3, vecs, vecs3, quats, quats3 = t.reals3, t.vecs, t.vecs3, t.quats, t.quats3
     vec2, vec2s, vec4s, func, kernel = t.vec2, t.vec2s, t.vec4s, t.func, t.kernel
     rotate, rotate_back = t.rotate, t.rotate_back
+    laws = contact_laws(t)
+    push, twist = laws.push, laws.twist
 
     @func
     def stop(x: real, v: real, bounds: vec2, law: vec3) -> real:
@@ -51,11 +55,59 @@ def feature_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
         moment[e, k, i] += wp.cross(center, weight)
 
     @kernel
+    def immerse(
+        k: int, first_body: ints, fluid_point: vecs, fluid_turn: quats, fluid_box: vecs,
+        fluid: vecs, wind: vecs, position: vecs3, rotation: quats3, angular: vecs3,
+        linear: vecs3, moment: vecs3, force: vecs3,
+    ):  # fmt: skip
+        """Adds a fluid's drag on a link's bodies, each a box of its inertia."""
+        e, i = wp.tid()
+        r = rotation[e, k, i]
+        w = angular[e, k, i]
+        v = linear[e, k, i]
+        density = fluid[0][0]
+        viscosity = fluid[0][1]
+        for n in range(first_body[i], first_body[i + 1]):
+            frame = r * fluid_turn[n]
+            x = position[e, k, i] + rotate(r, fluid_point[n])
+            turn = rotate_back(frame, w)
+            flow = rotate_back(frame, v + wp.cross(w, x) - wind[0])
+            box = fluid_box[n]
+            mean = (box[0] + box[1] + box[2]) / real(3.0)
+            areas = vec3(box[1] * box[2], box[0] * box[2], box[0] * box[1])
+            y0 = box[0] * box[0] * box[0] * box[0]
+            y1 = box[1] * box[1] * box[1] * box[1]
+            y2 = box[2] * box[2] * box[2] * box[2]
+            arms = vec3(box[0] * (y1 + y2), box[1] * (y0 + y2), box[2] * (y0 + y1))
+            stokes = viscosity * real(wp.static(math.pi)) * mean
+            drag = flow * (-real(3.0) * stokes)
+            drag = drag - wp.cw_mul(areas, wp.cw_mul(wp.abs(flow), flow)) * (density * real(0.5))
+            torque = turn * (-stokes * mean * mean)
+            torque = torque - wp.cw_mul(arms, wp.cw_mul(wp.abs(turn), turn)) * (
+                density / real(64.0)
+            )
+            f = rotate(frame, drag)
+            force[e, k, i] += -f
+            moment[e, k, i] += -(wp.cross(x, f) + rotate(frame, torque))
+
+    @kernel
+    def brake(
+        k: int, free_damping: reals, position: vecs3, angular: vecs3, linear: vecs3,
+        moment: vecs3, force: vecs3,
+    ):  # fmt: skip
+        """Adds the damping of free joints, on the velocity of the body's frame."""
+        e, i = wp.tid()
+        x = position[e, k, i]
+        f = (linear[e, k, i] + wp.cross(angular[e, k, i], x)) * free_damping[i]
+        force[e, k, i] += f
+        moment[e, k, i] += wp.cross(x, f) + angular[e, k, i] * free_damping[i]
+
+    @kernel
     def touch(
         k: int, first_touch: ints, touch_point: vecs, touch_rotation: quats, touch_axes: vecs,
-        touch_plane: vec4s, touch_material: vec4s, touch_ramp: reals, origin: vecs,
-        position: vecs3, rotation: quats3, angular: vecs3, linear: vecs3, moment: vecs3,
-        force: vecs3,
+        touch_plane: vec4s, touch_material: vec4s, touch_ramp: reals, touch_spin: vec4s,
+        origin: vecs, position: vecs3, rotation: quats3, angular: vecs3, linear: vecs3,
+        moment: vecs3, force: vecs3,
     ):  # fmt: skip
         """Adds a link's contacts with planes."""
         e, i = wp.tid()
@@ -76,22 +128,11 @@ def feature_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
                 x = center - rotate(frame, wp.cw_mul(axes, scaled)) / wp.sqrt(square)
             depth = plane[3] - wp.dot(n, x) - wp.dot(n, origin[e])
             if depth > real(0.0):
-                material = touch_material[c]
                 u = v + wp.cross(w, x)
-                away = wp.dot(n, u)
-                damping = material[1] * wp.min(depth / touch_ramp[c], real(1.0))
-                normal = wp.max(material[0] * depth - damping * away, real(0.0))
-                slip = u - n * away
-                slip_square = wp.dot(slip, slip)
-                friction = vec3()
-                if slip_square > real(0.0):
-                    speed = wp.sqrt(slip_square)
-                    friction = slip * (-wp.min(material[2] * speed, material[3] * normal) / speed)
-                elif material[3] * normal > real(0.0):
-                    friction = slip * (-material[2])
-                f = friction + n * normal
+                f = push(n, u, depth, touch_material[c], touch_ramp[c])
+                torque = twist(n, u, w, depth, touch_material[c], touch_ramp[c], touch_spin[c])
                 force[e, k, i] += -f
-                moment[e, k, i] += -wp.cross(x, f)
+                moment[e, k, i] += -(wp.cross(x, f) + torque)
 
     @kernel
     def transmit(
@@ -180,4 +221,4 @@ def feature_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
                 f = -coupling_law[n][0] * error - coupling_law[n][1] * qd[e, k, a]
                 tau[e, k, a] += f
 
-    return compensate, touch, transmit, resist, couple
+    return compensate, immerse, brake, touch, transmit, resist, couple

@@ -47,6 +47,7 @@ def kernel_types(real: Any, part: str = "") -> SimpleNamespace:
         real=real,
         vec2=vec2,
         vec3=vec3,
+        vec4=vec4,
         quat=quat,
         ints=wp.array(dtype=int),
         reals=wp.array(dtype=real),
