@@ -25,7 +25,7 @@ HOPPING_BOX = """
       </body>
     </body>
   </worldbody>
-  <actuator><position joint="foot" kp="200" ctrlrange="-0.1 0.05"/></actuator>
+  <actuator><position joint="foot" kp="200" ctrlrange="-0.1 0.05" timeconst="0.1"/></actuator>
 </mujoco>
 """
 
@@ -38,22 +38,22 @@ def robot(tmp_path):
 
 
 def test_a_stock_robot_passes(robot):
-    checks = list(check_robot(robot, ignore=("fluid",)))
+    checks = list(check_robot(robot, ignore=("activation",)))
     assert [check for check in checks if not check.ok] == []
     assert [check.name for check in checks] == [
         "import", "ignored", "substeps", "mass matrix", "acceleration", "rest", "gradient",
         "picture",
     ]  # fmt: skip
     assert checks[0].detail.startswith("2 links, 7 dofs, 1 actions, 10 contacts, 1 tendons or")
-    assert "not simulated, as asked: fluid: forces of a fluid (density 1.2" in checks[1].detail
+    assert "not simulated, as asked: activation: activation of 1 actuators" in checks[1].detail
     assert "(MuJoCo's at 0." in checks[5].detail
 
 
 def test_what_is_not_simulated_is_one_line(robot, capsys):
     assert main(["doctor", str(robot)]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "--ignore fluid" in error
-    assert main(["doctor", "cartpole", "--ignore", "fluid"]) == 2
+    assert error.count("\n") == 1 and "--ignore activation" in error
+    assert main(["doctor", "cartpole", "--ignore", "activation"]) == 2
     assert "--ignore goes with a robot's file" in capsys.readouterr().err
 
 
@@ -63,6 +63,6 @@ def test_a_wrong_mass_is_found(robot, monkeypatch):
         return dataclasses.replace(model, link_mass=model.link_mass * np.array([1.0, 1.01]))
 
     monkeypatch.setattr(robot_doctor, "load_model", heavier)
-    checks = {check.name: check for check in check_robot(robot, ignore=("fluid",))}
+    checks = {check.name: check for check in check_robot(robot, ignore=("activation",))}
     assert not checks["mass matrix"].ok and not checks["acceleration"].ok
     assert "differs from MuJoCo's by" in checks["mass matrix"].detail

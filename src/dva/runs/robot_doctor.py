@@ -21,6 +21,7 @@ from dva.sim.mjcf.agreement import (
     mass_matrix_error,
     mechanical_energy,
     rest_coordinates,
+    start_within_limits,
 )
 from dva.tasks import Task
 
@@ -88,6 +89,7 @@ def _contents(model: Model) -> str:
         "dofs": model.num_dofs,
         "actions": model.num_actions,
         "contacts": model.num_contacts,
+        "contacts between bodies": len(model.body_contacts or ()),
         "tendons or servos": len(model.transmissions or ()),
         "couplings": len(model.couplings or ()),
     }
@@ -110,12 +112,15 @@ def _accelerations(model: Model) -> str:
 
 
 def _drop(model: Model, substeps: int) -> list[State]:
-    """Lets the robot fall from its initial pose without actuation; the states, first included."""
+    """Lets the robot fall from its initial pose without actuation; the states, first included.
+
+    Joints that start beyond their limits start at them: the limits' springs would throw them back.
+    """
     simulator = WarpSimulator(
         limp(model), 1, dtype=torch.float64, control_dt=CONTROL_DT, substeps=substeps,
         mass_matrix_interval=1, threads=1,
     )  # fmt: skip
-    start = torch.tensor(model.initial_q)[None]
+    start = torch.tensor(start_within_limits(model))[None]
     state = simulator.new_state(start, torch.zeros(1, model.num_dofs, dtype=torch.float64))
     action = torch.zeros(1, model.num_actions, dtype=torch.float64)
     states = [state]
@@ -133,11 +138,14 @@ def _rest(model: Model, substeps: int) -> str:
     fall = max(float(energy[0] - energy.min()), 1e-9 * abs(float(energy[0])), 1e-9)
     rise = float(energy.max() - energy[0]) / fall
     speed = float(states[-1].joint_qd.abs().max())
+    beyond = np.abs(start_within_limits(model) - model.initial_q)
     text = (
         f"without actuation, after two seconds: largest speed {speed:.2g}, "
         f"{_height(model, states[-1])}energy {energy[-1] - energy[0]:+.3g} J, "
         f"at most {energy.max() - energy[0]:.2g} J above the start"
     )
+    if beyond.any():
+        text += f"; {np.count_nonzero(beyond)} joints start beyond their limits and began at them"
     springs = model.dof_stiffness.any() or model.transmissions is not None
     moved = springs or model.gravity_compensation is not None
     if rise > ENERGY_TOLERANCE and not moved:
@@ -152,7 +160,8 @@ def _height(model: Model, state: State) -> str:
         return ""
     z = int(model.link_coordinate[free[0]]) + 2
     ours = float(state.joint_q[0, z])
-    theirs = float(rest_coordinates(model, SETTLING_STEPS * CONTROL_DT)[z])
+    start = start_within_limits(model)
+    theirs = float(rest_coordinates(model, SETTLING_STEPS * CONTROL_DT, start)[z])
     return f"base at {ours:.4f} m (MuJoCo's at {theirs:.4f} m), "
 
 

@@ -91,6 +91,12 @@ class Skeleton:
         """Number of actions A."""
         return len(self.action_names)
 
+    def root(self, link: int) -> int:
+        """Gives the link of a link's tree that the world carries; -1 for the world itself."""
+        while link >= 0 and self.link_parent[link] >= 0:
+            link = int(self.link_parent[link])
+        return link
+
     def dof_pairs(self) -> np.ndarray:
         """Lists the structurally nonzero entries of the mass matrix's upper triangle.
 

@@ -214,35 +214,58 @@ def _body_contacts(
 
     A contact is counted in all directions, since its normal depends on the pose.
     """
+    modes = {c: _touch(model, table, c, pose) for c in range(len(table))}
     groups: dict[tuple[int, int], list[tuple[float, int]]] = {}
-    jacobians = []
-    for c in range(len(table)):
-        i, j = int(table.link[c]), int(table.solid_link[c])
-        here = pose.place(i, table.point[c] + 0.5 * table.span[c])
-        own = velocity_at(here) @ pose.twist_jacobian(i)
-        # Where the solid moves most.
-        relative = max(
-            ((own - velocity_at(pose.place(j, there)) @ pose.twist_jacobian(j)) @ whiten.T
-             for there in table.surface_points(c)[: 6 if j >= 0 else 1]),
-            key=np.linalg.norm,
-        )  # fmt: skip
-        jacobians.append(relative)
-        mobility = float(np.linalg.eigvalsh(relative @ relative.T)[-1])
-        ke, damping = _whole_contact(table, c)
-        need = (2.0 * h * damping + h * h * ke) * mobility
-        groups.setdefault((i, j), []).append((need, c))
+    for ends, rows in _by_links(table).items():
+        twists = np.concatenate([pose.twist_jacobian(link) @ whiten.T for link in ends])
+        gram = twists @ twists.T
+        for c in rows:
+            moved = modes[c] @ gram @ modes[c].swapaxes(1, 2)
+            largest = np.linalg.eigvalsh(moved)[:, -1]
+            modes[c] = modes[c][largest.argmax()]  # where the solid moves most
+            ke, damping = _whole_contact(table, c)
+            need = (2.0 * h * damping + h * h * ke) * float(largest.max())
+            groups.setdefault(ends, []).append((need, c))
     chosen: dict[tuple[int, int], list[tuple[float, int]]] = {}
-    for (i, j), rows in groups.items():
+    for (i, j), found in groups.items():
         both = chosen.setdefault((min(i, j), max(i, j)), [])
-        both += sorted(rows, reverse=True)[:_AT_ONCE]
+        both += sorted(found, reverse=True)[:_AT_ONCE]
     worst = sorted(chosen.values(), key=lambda rows: -sum(need for need, _ in rows))
-    found = []
-    for rows in worst[:_GROUPS]:
-        those = [c for _, c in rows]
-        squares = np.array([jacobians[c].T @ jacobians[c] for c in those])
+    matrices = []
+    for those in ([c for _, c in rows] for rows in worst[:_GROUPS]):
+        squares = []
+        for c in those:
+            ends = (int(table.link[c]), int(table.solid_link[c]))
+            twists = np.concatenate([pose.twist_jacobian(link) @ whiten.T for link in ends])
+            squares.append((modes[c] @ twists).T @ (modes[c] @ twists))
         ke, damping = np.array([_whole_contact(table, c) for c in those]).T
-        found.append((np.tensordot(damping, squares, 1), np.tensordot(ke, squares, 1)))
+        matrices.append((np.tensordot(damping, squares, 1), np.tensordot(ke, squares, 1)))
+    return matrices
+
+
+def _by_links(table: BodyContacts) -> dict[tuple[int, int], list[int]]:
+    """Lists the rows of each pair of links, the probe's first."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for c, ends in enumerate(zip(table.link.tolist(), table.solid_link.tolist(), strict=True)):
+        found.setdefault(ends, []).append(c)
     return found
+
+
+def _touch(model: Model, table: BodyContacts, c: int, pose: InitialPose) -> np.ndarray:
+    """Gives what turns the twists of probe and solid (12,) into a contact's velocities (n, r, 12).
+
+    n is the number of places at which the solid may be touched. Of links of different trees it is
+    the relative velocity, r = 3. Links of one tree are not where they touch, and moving all of them
+    would seem to move one against the other; so the velocities of both are counted, r = 6.
+    """
+    i, j = int(table.link[c]), int(table.solid_link[c])
+    here = velocity_at(pose.place(i, table.point[c] + 0.5 * table.span[c]))
+    places = table.surface_points(c)[: 6 if j >= 0 else 1]
+    there = [velocity_at(pose.place(j, place)) for place in places]
+    if model.root(i) != model.root(j):
+        return np.stack([np.hstack([here, -velocity]) for velocity in there])
+    none = np.zeros((3, 6))
+    return np.stack([np.block([[here, none], [none, velocity]]) for velocity in there])
 
 
 def _whole_contact(table: BodyContacts, row: int) -> tuple[float, float]:

@@ -29,6 +29,7 @@ __all__ = [
     "mass_matrix_error",
     "mechanical_energy",
     "rest_coordinates",
+    "start_within_limits",
     "unconstrained",
 ]
 
@@ -185,8 +186,13 @@ def mechanical_energy(model: Model, states: list[State]) -> np.ndarray:
     return np.array(totals)
 
 
-def rest_coordinates(model: Model, seconds: float) -> np.ndarray:
-    """Lets MuJoCo drop a robot without actuation, from its initial pose.
+def rest_coordinates(model: Model, seconds: float, joint_q: np.ndarray | None = None) -> np.ndarray:
+    """Lets MuJoCo drop a robot without actuation.
+
+    Args:
+        model: the robot.
+        seconds: how long.
+        joint_q: (nq,) where it starts; its initial pose by default.
 
     Returns:
         (nq,) the coordinates after that time, in MuJoCo's order.
@@ -194,11 +200,22 @@ def rest_coordinates(model: Model, seconds: float) -> np.ndarray:
     m = compile_counterpart(model, floor=True)
     m.opt.disableflags |= _Flag.mjDSBL_ACTUATION
     d = mujoco.MjData(m)
-    d.qpos = to_mujoco(model, torch.tensor(model.initial_q)[None])[0]
+    start = model.initial_q if joint_q is None else joint_q
+    d.qpos = to_mujoco(model, torch.tensor(start)[None])[0]
     with mujoco_warnings(model.path):
         while d.time < seconds:
             mujoco.mj_step(m, d)
     return d.qpos.copy()
+
+
+def start_within_limits(model: Model) -> np.ndarray:
+    """Gives the initial pose (nq,) with the joints that are beyond their limits at them."""
+    joint_q = model.initial_q.copy()
+    for link in np.flatnonzero(model.link_joint != FREE):
+        low, high = model.dof_limit[model.link_dof[link]]
+        coordinate = model.link_coordinate[link]
+        joint_q[coordinate] = np.clip(joint_q[coordinate], low, high)
+    return joint_q
 
 
 def _random_states(

@@ -14,7 +14,7 @@ from dva.sim.mjcf.contact_parameters import EffectiveMasses, mix, pair_parameter
 from dva.sim.mjcf.pairs import GeomPair, body_pairs
 from dva.sim.mjcf.poses import rotate
 from dva.sim.mjcf.shapes import geom_frame, is_round, probes, solid
-from dva.sim.model import Skeleton
+from dva.sim.model import REVOLUTE, Skeleton
 
 __all__ = ["kept_pairs", "read_body_contacts"]
 
@@ -71,7 +71,7 @@ def _rows(
     for part in probes(m, probe, skeleton.path, against, spacing):
         point, span = frame[0] + rotate(frame[1], part.center), rotate(frame[1], part.span)
         places = [(probe, np.stack([point, point + span])), (touched, surface)]
-        law = masses.law(mixed, places, grip=True)
+        law = masses.law(mixed, places, min(links) >= 0, _may_slip(skeleton, *links))
         if law is None:
             continue
         material, ramp, spin = law
@@ -87,3 +87,11 @@ def _rows(
             "reach": reach,
         })  # fmt: skip
     return found
+
+
+def _may_slip(skeleton: Skeleton, one: int, other: int) -> bool:
+    """Says whether two links belong to different trees of which one can be carried away."""
+    roots = skeleton.root(one), skeleton.root(other)
+    if min(roots) < 0 or roots[0] == roots[1]:
+        return False
+    return any(skeleton.link_joint[root] != REVOLUTE for root in roots)

@@ -79,7 +79,11 @@ class EffectiveMasses:
         self._of_links: dict[int, np.ndarray] = {}
 
     def law(
-        self, mixed: Mixed, places: Sequence[tuple[int, np.ndarray]], grip: bool = False
+        self,
+        mixed: Mixed,
+        places: Sequence[tuple[int, np.ndarray]],
+        between: bool = False,
+        grip: bool = False,
     ) -> tuple[np.ndarray, float, np.ndarray] | None:
         """Gives material (4,), ramp and spin (4,) of a contact; None where nothing can move.
 
@@ -87,16 +91,19 @@ class EffectiveMasses:
             mixed: parameters of the two geoms.
             places: of each that moves, its geom and the points (n, 3) that may touch, in the
                 link's frame.
+            between: whether it is of two bodies, neither of them the world. Then the point that
+                touches counts, which is lighter than its body.
             grip: friction yields as slowly as MuJoCo's, so that what is held does not slip away;
                 that can take more substeps. Otherwise its slope is the normal damping.
         """
         m = self._m
+        heaviest = 1.0 if between else HEAVIEST
         least, mobility = 0.0, 0.0
         for geom, points in places:
             body = int(m.geom_bodyid[geom])
             link = int(self._skeleton.body_link[body])
             mine = sum(self._mobility(link, point) for point in points) / len(points)
-            least += max(float(m.body_invweight0[body, 0]), mine / HEAVIEST)
+            least += max(float(m.body_invweight0[body, 0]), mine / heaviest)
             mobility += mine
         unit, ratio = mixed.law
         if least <= _IMMOVABLE or unit <= 0:
