@@ -361,3 +361,19 @@ def test_environments_without_sensors_share_the_simulator_alone(make, camera, st
         assert torch.equal(ours[0]["state"], theirs[0]["state"]) and torch.equal(ours[1], theirs[1])
     assert camera.calls == readings
     assert all(torch.equal(value, kept[name]) for name, value in env.state_dict().items())
+
+
+def test_robots_without_sensors_begin_where_others_are(make):
+    env = make("hopper", num_envs=2, blind_envs=3, observe="state")
+    env.reset()
+    for _ in range(3):
+        env.step(torch.rand(5, 3, requires_grad=True))
+    before, seen = env.state.clone(), env.observation["state"].clone()
+    env.begin_at(torch.tensor([2, 0]), torch.tensor([3, 4]))
+    rows = [4, 1, 3, 3, 4]
+    assert torch.equal(env.state.joint_q, before.joint_q[rows])
+    assert torch.equal(env.state.joint_qd, before.joint_qd[rows])
+    assert torch.equal(env.observation["state"], seen[rows])
+    *_, info = env.step(torch.zeros(5, 3))
+    assert info["episode_length"].tolist() == [1, 4, 1, 4, 4]
+    before.joint_q[3].sum().backward()  # where a robot was copied from the graph goes on

@@ -107,6 +107,11 @@ class PointMass:
     def detach(self) -> None:
         self.state = self.state.detach()
 
+    def begin_at(self, robots: Tensor, others: Tensor) -> None:
+        self.state = self.state.replace(robots, self.state.detach().select(others))
+        self.steps = self.steps.index_fill(0, robots, 0)
+        self.returns = self.returns.index_fill(0, robots, 0.0)
+
     def tensors(self) -> dict[str, Tensor]:
         return {
             **self.state.tensors(), "steps": self.steps, "returns": self.returns,

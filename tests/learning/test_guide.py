@@ -91,9 +91,7 @@ def test_imitation_descends_on_the_squared_error_of_the_actions() -> None:
     names = [name for name, _ in algorithm.actor.named_parameters() if name != "log_std"]
     parameters = [p for name, p in algorithm.actor.named_parameters() if name in names]
     expected = torch.autograd.grad(error, parameters)
-    found, skipped = algorithm.guide.teach(
-        1, 64, generator, algorithm.horizon_normalizers, 10, 1
-    )
+    found, skipped = algorithm.guide.teach(1, 64, generator, algorithm.horizon_normalizers, 10, 1)
     for name, parameter, gradient in zip(names, parameters, expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, msg=name, rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(found, error.detach() / target.var(0, correction=0).mean())
@@ -278,3 +276,18 @@ def test_a_short_run_improves_the_return() -> None:
     rows = [algorithm.iterate() for _ in range(60)]
     assert isinstance(rows[0]["return"], float) and isinstance(rows[-1]["return"], float)
     assert rows[0]["return"] < 0.0 and rows[-1]["return"] > 25.0
+
+
+def test_a_part_of_the_guide_s_robots_begins_where_the_policy_is() -> None:
+    algorithm = guided(PointMass(2, blind_envs=5), guide_envs=5, guide_restarts=3)
+    algorithm.iterate()
+    before = algorithm.env.state.joint_q
+    rollout = algorithm.rollout()
+    began = rollout.physics[0].joint_q
+    assert torch.equal(began[:3], before[[5, 6, 5]])
+    assert torch.equal(began[3:], before[3:])
+    assert rollout.episode_lengths[0, :3].tolist() == [1, 1, 1]
+    with pytest.raises(
+        ValueError, match="guide_restarts is 6; it must be between 0 and guide_envs"
+    ):
+        guided(guide_envs=5, guide_restarts=6)

@@ -75,7 +75,7 @@ def test_fast_presets_have_more_environments_and_the_paper_s_networks(task: str)
     assert fast.algorithm.horizon <= paper.algorithm.horizon
     assert 1e6 < fast.env_steps < 1e8
     shac = preset("shac", task, "fast")
-    assert env_of(shac, task).num_envs == robots(fast, task)
+    assert env_of(shac, task).num_envs == 256
 
 
 @pytest.mark.parametrize("task", PAPER)
@@ -83,7 +83,7 @@ def test_only_the_paper_s_preset_leaves_out_what_lets_policies_see(task: str) ->
     for name in ("paper", "cpu", "fast"):
         ours = name != "paper" and task != "cartpole"
         c = preset("dva", task, name).algorithm
-        assert c.guide == (ours and task in ("cheetah", "ant", "humanoid", "anymal"))
+        assert c.guide == (ours and (task != "hopper" or name == "fast"))
         assert c.center_features == ours
         assert c.action_gradient_cap == (2.0 if ours else None)
         from_state = preset("dva", task, name, observe=("state",)).algorithm

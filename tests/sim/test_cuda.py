@@ -92,13 +92,18 @@ def test_recorded_iterations_on_cuda_are_plain_iterations(
             **changes,
         )  # fmt: skip
         algorithm = kind(env, values, TrainingContext(100_000, 1, cuda_graphs=cuda_graphs))
+        states.append([{name: x.clone() for name, x in algorithm.state_dict().items()}])
         for _ in range(12):
             algorithm.iterate()
         assert (algorithm._fixed is not None) == cuda_graphs
-        states.append(algorithm.state_dict())
-    for name, value in states[0].items():
+        states[-1].append(algorithm.state_dict())
+    (before, plain), (_, recorded) = states
+    for name, value in plain.items():
         if name.startswith(("policy", "critic", "normalizers", "env.physics")):
-            torch.testing.assert_close(states[1][name], value, rtol=0.05, atol=1e-3)
+            # Sums in another order; where a gradient is about zero Adam makes a step of its sign.
+            moved = (value - before[name]).double().norm()
+            apart = (recorded[name] - value).double().norm()
+            assert apart <= 0.1 * moved + 1e-6 * value.double().norm(), name
 
 
 @needs_gpu

@@ -15,6 +15,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "train": "Train a policy; writes a run folder. --resume continues one.",
     "eval": "Evaluate the deterministic policy of a run; --video films it.",
+    "pretrained": "List the trained policies of the package, or unpack one as a run folder.",
     "random": "Film a random (or motionless) agent, to see a task without training.",
     "benchmark": "Train every algorithm on every task with every seed; can be started again.",
     "compare": "Draw runs against each other: return over time and steps, a table, phases.",

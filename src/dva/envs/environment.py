@@ -134,6 +134,11 @@ class Environment(Protocol):
         """Cuts the graph at the present state."""
         ...
 
+    def begin_at(self, robots: Tensor, others: Tensor) -> None:
+        """Begins new episodes of some of the first `blind_envs` robots, int64 (n,), in the states
+        in which `others` (n,) are, without their graph."""
+        ...
+
     def tensors(self) -> dict[str, Tensor]:
         """Returns the tensors of `state_dict` themselves, not copies, without the generator."""
         ...

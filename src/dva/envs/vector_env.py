@@ -245,6 +245,20 @@ class VectorEnv:
         self._state, self._described = self._state.detach(), self._described.detach()
         self._readings.detach()
 
+    def begin_at(self, robots: torch.Tensor, others: torch.Tensor) -> None:
+        """Begins new episodes of robots without sensors in the states in which others are.
+
+        Args:
+            robots: int64 (n,), all different and below `blind_envs`: sensors are not read anew.
+            others: int64 (n,); their graph is not followed.
+        """
+        self._check_ready()
+        there = self._state.detach().select(others)
+        self._state = self._state.replace(robots, there)
+        self._described = self._described.index_copy(0, robots, self._described.detach()[others])
+        self._episode_step = self._episode_step.index_fill(0, robots, 0)
+        self._episode_return = self._episode_return.index_fill(0, robots, 0.0)
+
     def close(self) -> None:
         """Lets go of simulator and sensors, once; the environment cannot be used afterwards."""
         if self._closed:

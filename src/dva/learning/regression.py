@@ -108,10 +108,7 @@ def set_policy_gradient(
             for name, layers in actor.cast_weights().items()
         }
     leaves = [
-        tensor.requires_grad_()
-        for layers in weights.values()
-        for pair in layers
-        for tensor in pair
+        tensor.requires_grad_() for layers in weights.values() for pair in layers for tensor in pair
     ]
     for parameter in actor.parameters():
         parameter.grad = None

@@ -81,9 +81,13 @@ class RolloutLearner(Learner):
         """Collects h steps from where the last rollout ended; freezes the normalisers for them."""
         self.horizon_normalizers = self.frozen_normalizers()
         with self.stepping():
+            self.prepare_rollout()
             return collect_rollout(
                 self.env, sample_action, self.config.horizon, self.image_gradient
             )
+
+    def prepare_rollout(self) -> None:
+        """Changes where a rollout begins; here it begins where the last one ended."""
 
     @torch.no_grad()
     def collect_without_graph(self) -> Rollout:

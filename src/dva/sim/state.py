@@ -65,6 +65,13 @@ class State:
         """Returns the robots with these indices (n,), or where this mask (N,) is True."""
         return self._map(lambda tensor: tensor[rows])
 
+    def replace(self, rows: torch.Tensor, others: "State") -> "State":
+        """Returns this state with the robots of these indices (n,) in the n states of `others`."""
+        theirs = others.tensors()
+        return State.from_tensors(
+            {name: x.index_copy(0, rows, theirs[name]) for name, x in self.tensors().items()}
+        )
+
     def where(self, mask: torch.Tensor, other: "State") -> "State":
         """Returns the rows of `other` where `mask`, bool (N,), is True, and this state's elsewhere.
 

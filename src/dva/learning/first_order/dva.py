@@ -68,6 +68,9 @@ class DvaConfig(FirstOrderConfig, RegressionConfig):
     guide_envs: int = 56
     """Environments in which the guide acts and from which it learns, beside those in which the
     policy acts; nothing is rendered there. 0: the guide learns from what the policy does."""
+    guide_restarts: int = 0
+    """Of these environments, how many begin every rollout in states in which the policy is, so that
+    the guide learns to go on from there. 0: the guide sees only where it comes to by itself."""
     guide_closed_loop: bool = True
     """In its own environments, let the guide's action gradients include how its later actions
     answer to the state, as SHAC's gradient does; without, later actions are held fixed."""
@@ -93,6 +96,9 @@ class DvaConfig(FirstOrderConfig, RegressionConfig):
         require_share("guide_average", self.guide_average)
         many = self.guide_envs
         require("guide_envs", many, 0 <= many <= 1_000_000, "between 0 and 1,000,000")
+        restarts = self.guide_restarts
+        valid = not self.guide or 0 <= restarts <= many
+        require("guide_restarts", restarts, valid, f"between 0 and guide_envs, {many}")
         require_rate("imitation_learning_rate", self.imitation_learning_rate)
 
 
@@ -138,6 +144,7 @@ class DVA(FirstOrderAlgorithm):
         """The guide's own environments, if there are such, or all: from these it learns, and the
         critic, which is to value what the guide does and not what its pupil does."""
         self.measured = slice(env.blind_envs, None)
+        self._restarts = self.group.share("guide_restarts", config.guide_restarts)
         if self.guide is not None:
             self.parts = (*self.parts, "guide")
         elif env.blind_envs:
@@ -200,8 +207,19 @@ class DVA(FirstOrderAlgorithm):
         """Adds what the guide earns in its environments; see `RolloutLearner.measure`."""
         measures = super().measure(rollout)
         if self.env.blind_envs:
-            measures["guide_reward"] = rollout.rewards.detach()[:, self.taught].mean()
+            # Less those that go on from where the policy is: it may be about to fall there.
+            blind = self.env.blind_envs
+            alone = slice(self._restarts if self._restarts < blind else 0, blind)
+            measures["guide_reward"] = rollout.rewards.detach()[:, alone].mean()
         return measures
+
+    def prepare_rollout(self) -> None:
+        """Puts some of the guide's robots where the policy's are; see `guide_restarts`."""
+        if self.guide is None or not self._restarts:
+            return
+        robots = torch.arange(self._restarts, device=self.device)
+        blind = self.env.blind_envs
+        self.env.begin_at(robots, blind + robots % (self.env.num_envs - blind))
 
     def rollout(self) -> Rollout:
         """Block 1: collects h steps; the policy leaves no graph, the physics leaves one."""
@@ -326,14 +344,21 @@ class DVA(FirstOrderAlgorithm):
 
 # What lets a policy of images see.
 _FROM_IMAGES: Values = {"center_features": True, "action_gradient_cap": 2.0}
-_GUIDED = ("cheetah", "ant", "humanoid", "anymal")
-# The guide learns as SHAC does in the paper, with its horizon; rendered are a few environments.
+_GUIDED = {
+    "cpu": ("cheetah", "ant", "humanoid", "anymal"),
+    "fast": ("hopper", "cheetah", "ant", "humanoid", "anymal"),
+}
+# The guide learns as SHAC does in the paper. On a CPU a few environments are rendered; on a GPU so
+# many that the policy is as good as its guide at all times.
 _GUIDED_VALUES: dict[str, Values] = {
     "cpu": {
         "guide": True, "guide_envs": 56, "num_envs": 8, "horizon": 32, "iterations": 1_000,
         "actor_learning_rate": 2e-3, "imitation_steps": 12,
     },
-    "fast": {"guide": True, "guide_envs": 192, "num_envs": 64},
+    "fast": {
+        "guide": True, "guide_envs": 768, "num_envs": 256, "iterations": 1_000,
+        "imitation_steps": 8, "imitation_batch": 512, "replay_images": 60_000,
+    },
 }  # fmt: skip
 # A humanoid falls early and in many ways: fewer pictures are of what its policy has yet to learn.
 _GUIDED_TASKS: dict[str, dict[str, Values]] = {
@@ -344,7 +369,13 @@ _GUIDED_TASKS: dict[str, dict[str, Values]] = {
         },
         "anymal": {"actor_learning_rate": 1e-3},
     },
-    "fast": {"anymal": {"actor_learning_rate": 1e-3}},
+    "fast": {
+        "hopper": {"iterations": 600},
+        "humanoid": {
+            "horizon": 32, "target_alpha": 0.9, "imitation_steps": 12, "iterations": 2_000,
+        },
+        "anymal": {"actor_learning_rate": 1e-3, "iterations": 600},
+    },
 }  # fmt: skip
 
 
@@ -352,7 +383,7 @@ def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
     observe = observe or ("pixels",)
     as_published = name == "paper" or task == "cartpole"  # which is seen well enough
     last: Values = {}
-    if task in _GUIDED and observe != (STATE,) and not as_published:
+    if not as_published and task in _GUIDED[name] and observe != (STATE,):
         last = {**_GUIDED_VALUES[name], **_GUIDED_TASKS[name].get(task, {})}
     from_images = {} if as_published else _FROM_IMAGES
     return choose_preset(DvaConfig, task, name, observe, from_images, last)
