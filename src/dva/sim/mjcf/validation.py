@@ -10,6 +10,7 @@ of it is checked again.
 
 import math
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -109,9 +110,12 @@ def check_ranges(path: str | Path) -> None:
     Raises:
         ValueError: a number is not allowed; the text names file, element, attribute, value and
             what is allowed.
+
+    Warns:
+        UserWarning: `user` data is shorter than ours in the whole file, and so not for us.
     """
     elements = list(_elements(Path(path)))
-    foreign = _foreign_user_data([element for _, _, element in elements])
+    foreign = _foreign_user_data(path, [element for _, _, element in elements])
     for file, name, element in elements:
         ranges = _RANGES.get(element.tag, {})
         usual = _ANY if element.tag in _CHECKED else None
@@ -122,7 +126,7 @@ def check_ranges(path: str | Path) -> None:
             _check_attribute(file, name, attribute, value, allowed)
 
 
-def _foreign_user_data(elements: Sequence[ElementTree.Element]) -> set[str]:
+def _foreign_user_data(path: str | Path, elements: Sequence[ElementTree.Element]) -> set[str]:
     """Names the elements whose user data is for others: shorter than ours, or so declared.
 
     A file in which some are as long as ours is meant for us; shorter ones are then mistakes.
@@ -133,8 +137,15 @@ def _foreign_user_data(elements: Sequence[ElementTree.Element]) -> set[str]:
         given = [len(e.get("user", "").split()) for e in elements if e.tag == tag]
         declared = [e.get(attribute, "") for e in elements if e.tag == "size"]
         short = any(count.isdecimal() and int(count) < least for count in declared)
-        if short or max(given, default=0) < least and any(given):
+        if short:
             found.add(tag)
+        elif 0 < max(given, default=0) < least:
+            found.add(tag)
+            warnings.warn(
+                f"{Path(path).name}: user data of {tag}s is taken for somebody else's, as it is "
+                f"shorter than {_RANGES[tag]['user'].meaning}.",
+                stacklevel=4,
+            )
     return found
 
 
