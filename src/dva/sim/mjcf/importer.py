@@ -31,7 +31,7 @@ from dva.sim.mjcf.unsimulated import apply_flags, refuse_unsimulated
 from dva.sim.mjcf.validation import check_compiled, check_ranges
 from dva.sim.model import FREE, Model, Skeleton
 
-__all__ = ["load_model"]
+__all__ = ["limit_laws", "load_model"]
 
 
 def load_model(path: str | Path, inertia: str = "physical", ignore: Sequence[str] = ()) -> Model:
@@ -98,16 +98,14 @@ def _refuse_massless(skeleton: Skeleton) -> None:
 def _dof_parameters(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, Any]:
     limit = np.tile([-np.inf, np.inf], (m.nv, 1))
     stiffness, target = np.zeros(m.nv), np.zeros(m.nv)
-    limit_law, own_law = np.zeros((m.nv, 2)), np.zeros(m.nv, bool)
+    laws = limit_laws(m, skeleton)
+    own_law = laws.any(1)
     for dof in range(m.nv):
         joint = m.dof_jntid[dof]
         if skeleton.link_joint[skeleton.dof_link[dof]] == FREE:
             continue
         stiffness[dof] = np.ravel(m.jnt_stiffness[joint])[0]
         target[dof] = m.qpos_spring[m.jnt_qposadr[joint]]
-        user = m.jnt_user[joint][:2] if m.nuser_jnt >= 2 else np.zeros(2)
-        if user.any():
-            limit_law[dof], own_law[dof] = user, True
         if m.jnt_limited[joint]:
             margin = 0.0 if own_law[dof] else m.jnt_margin[joint]
             limit[dof] = m.jnt_range[joint] + margin * np.array([1.0, -1.0])
@@ -117,7 +115,19 @@ def _dof_parameters(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, Any]:
         "dof_damping": m.dof_damping.reshape(m.nv, -1)[:, 0].copy(),
         "dof_target": target,
         "dof_limit": limit,
-        "dof_limit_stiffness": limit_law[:, 0].copy(),
-        "dof_limit_damping": limit_law[:, 1].copy(),
+        "dof_limit_stiffness": laws[:, 0].copy(),
+        "dof_limit_damping": laws[:, 1].copy(),
         "joint_forces": read_joint_forces(m, skeleton, limit, own_law),
     }
+
+
+def limit_laws(m: mujoco.MjModel, skeleton: Skeleton) -> np.ndarray:
+    """Returns stiffness and damping of the limits, (nd, 2); the damping acts at all times.
+
+    They are those of `user` data, and 0 without: such limits act only where they are passed.
+    """
+    laws = np.zeros((m.nv, 2))
+    for dof in range(m.nv):
+        if skeleton.link_joint[skeleton.dof_link[dof]] != FREE and m.nuser_jnt >= 2:
+            laws[dof] = m.jnt_user[m.dof_jntid[dof]][:2]
+    return laws
