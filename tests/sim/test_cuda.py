@@ -32,7 +32,8 @@ def compile_for_cuda(module: Any, folder: Path) -> str:
 
 def test_dynamics_compile_for_cuda(tmp_path: Path):
     kernels = build_kernels(wp.float32)
-    text = compile_for_cuda(kernels.enter.module, tmp_path)
+    modules = {kernel.module.name: kernel.module for kernel in vars(kernels).values()}
+    text = "".join(compile_for_cuda(module, tmp_path / name) for name, module in modules.items())
     for name in vars(kernels):
         assert f"locals__{name}" in text
     assert "cuda_kernel_backward" in text

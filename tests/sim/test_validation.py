@@ -139,8 +139,6 @@ def test_the_robot_itself_is_accepted(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('user="100 1"', 'user="100"', "joint 'knee' has user=.*2 or more numbers"),
-        ('user="1000 100 100 0.5"', 'user="1000 100 100"', "geom 'belly' has user=.*4 or more"),
         ('stiffness="2"', 'stiffness="2 1"', "joint 'knee' has stiffness=.*one of them"),
         ('damping="1"', 'damping="1 0.5"', "joint 'knee' has damping=.*the law is linear"),
         ('range="-30 40"', 'range="40 -30"', r"range\[0\] should be smaller"),
@@ -178,6 +176,15 @@ def test_a_skeleton_refuses_only_what_no_simulator_takes(tmp_path):
             read_skeleton(path)
 
 
+def test_shorter_user_data_is_for_others(tmp_path):
+    path = tmp_path / "robot.xml"
+    text = ROBOT.replace('nuser_geom="4"', 'nuser_geom="1"')
+    path.write_text(text.replace('user="1000 100 100 0.5"', 'user="258"'))
+    with pytest.warns(UserWarning, match="body-contact"):
+        model = load_model(path, ignore=("body-contact",))
+    assert len(model.contact_link) == 0 and model.plane_contacts is not None
+
+
 def test_names_are_no_numbers(tmp_path):
     path = tmp_path / "robot.xml"
     path.write_text(ROBOT.replace('"knee"', '"nan"').replace('"foot"', '"inf"'))
@@ -191,3 +198,20 @@ def test_what_is_no_xml(tmp_path):
         refusal(path)
     path.write_text(ROBOT.replace("<worldbody>", "<!-- a -- b --><worldbody>"))
     load_model(path)  # MuJoCo takes such comments
+
+
+@pytest.mark.parametrize("number", ["100 1", "1000 100 100 0.5"])
+def test_short_user_data_is_somebody_elses_if_all_is_short(tmp_path, number: str):
+    path = tmp_path / "robot.xml"
+    text = ROBOT
+    path.write_text(text.replace(f'user="{number}"', 'user="100"'))
+    with pytest.warns(UserWarning, match="robot.xml: user data of .*s is taken for somebody else"):
+        load_model(path)
+
+
+def test_short_user_data_beside_ours_is_a_mistake(tmp_path):
+    path = tmp_path / "robot.xml"
+    extra = '<geom name="more" size="0.1" user="1000 100 100"/><geom name="belly"'
+    path.write_text(ROBOT.replace('<geom name="belly"', extra))
+    with pytest.raises(ValueError, match="geom 'more' has user=.*4 or more"):
+        load_model(path)

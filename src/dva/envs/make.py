@@ -105,6 +105,7 @@ def make(
         SimulatorRequest(
             robot=str(task.mjcf),
             inertia=task.inertia,
+            ignore=task.ignore,
             num_envs=num_envs + blind_envs,
             device=found,
             control_dt=task.control_dt,

@@ -1,6 +1,5 @@
 """Checks of an installation and of a task: every part that training needs, smallest first."""
 
-import dataclasses
 import math
 import tempfile
 import warnings
@@ -17,34 +16,17 @@ from dva.compute.device import resolve_device
 from dva.compute.errors import UsageError, usage_errors
 from dva.compute.warp_runtime import start_warp
 from dva.envs.task_check import check_task
+from dva.runs.checks import Check, Finding, one_line
+from dva.runs.gradient_check import GRADIENT_TOLERANCE, simulator_gradient_error
 from dva.runs.machine import describe_device, versions
 from dva.runs.video import VideoWriter
 from dva.sensors import check_mount
-from dva.sim import State, WarpSimulator, load_model, stable_substeps
+from dva.sim import Model, load_model, stable_substeps
 
-__all__ = ["Check", "check_installation", "gradient_error"]
+__all__ = ["GRADIENT_TOLERANCE", "Check", "check_installation", "gradient_error"]
 
 _REINSTALL = "Install again, in the folder of the checkout: pip install --force-reinstall -e ."
 """Advice where a package is missing or broken."""
-
-GRADIENT_TOLERANCE = 1e-5
-"""Largest relative difference between adjoint and finite differences, in float64."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """The result of one check."""
-
-    name: str
-    ok: bool
-    detail: str
-    """What was found."""
-    advice: str = ""
-    """What to do when it failed."""
-
-
-class _Finding(Exception):
-    """What a check found wrong itself; the text says all."""
 
 
 def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator[Check]:
@@ -123,7 +105,7 @@ def check_installation(task: str = "cartpole", device: str = "auto") -> Iterator
             with _without_substeps_warning():
                 found = Check(name, True, check())
         except Exception as error:  # any failure is a finding here, whatever its kind
-            found = Check(name, False, _one_line(error), advice)
+            found = Check(name, False, one_line(error), advice)
         yield found
 
 
@@ -143,24 +125,23 @@ def _require_buildable(task: str) -> None:
     """
     description = tasks.get(task)
     try:
-        model = load_model(description.mjcf, inertia=description.inertia)
+        model = _load(description)
         check_mount(description.view, model.body_names, model.path)
         check_task(description, model, torch.device("cpu"))
         stable_substeps(model, description.control_dt)
     except Exception as error:  # the task's code and its robot are the user's
-        raise UsageError(f"Task {task!r} cannot be built: {_one_line(error)}") from error
+        raise UsageError(f"Task {task!r} cannot be built: {one_line(error)}") from error
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, (ValueError, _Finding)) else f"{type(error).__name__}: {text}"
+def _load(task: tasks.Task) -> Model:
+    return load_model(task.mjcf, inertia=task.inertia, ignore=task.ignore)
 
 
 def _versions() -> str:
     found = versions()
     missing = [name for name, version in found.items() if version == "not installed"]
     if missing:
-        raise _Finding(f"not installed: {', '.join(missing)}")
+        raise Finding(f"not installed: {', '.join(missing)}")
     return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
@@ -168,7 +149,7 @@ def _devices(device: str) -> str:
     start_warp()
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.startswith("cuda") and not wp.is_cuda_available():
-        raise _Finding("PyTorch finds a GPU but Warp does not: the driver is too old for Warp")
+        raise Finding("PyTorch finds a GPU but Warp does not: the driver is too old for Warp")
     torch.ones(1, device=device).add_(1)
     return f"using {device} ({describe_device(device)}); {seen} CUDA device(s) found"
 
@@ -189,11 +170,11 @@ def _compile(task: str, device: str) -> str:
 
 def _substeps(task: str) -> str:
     description = tasks.get(task)
-    model = load_model(description.mjcf, inertia=description.inertia)
+    model = _load(description)
     needed = stable_substeps(model, description.control_dt)
     text = f"{description.substeps} given, {needed} needed"
     if description.substeps < needed:
-        raise _Finding(text)
+        raise Finding(text)
     return text
 
 
@@ -207,7 +188,7 @@ def _step(task: str, device: str) -> str:
         action = torch.rand(2, env.action_size, generator=generator) * 2 - 1
         _, reward, _, _, info = env.step(action.to(env.device))
         if bool(info["nonfinite"].any()):
-            raise _Finding("the state became non-finite under random actions")
+            raise Finding("the state became non-finite under random actions")
         total += reward.detach().mean().item()
     env.close()
     return f"{steps} steps of 2 environments, mean reward {total / steps:.3f}"
@@ -223,13 +204,13 @@ def _reward(task: str, device: str) -> str:
     total = torch.stack([env.step(action)[1].sum() for action in actions]).sum()
     env.close()
     if not total.requires_grad:
-        raise _Finding("the reward has no gradient: it depends on neither the state nor actions")
+        raise Finding("the reward has no gradient: it depends on neither the state nor actions")
     (gradient,) = torch.autograd.grad(total, actions)
     size = gradient.norm().item()
     if not math.isfinite(size):
-        raise _Finding(f"the gradient of the reward of the first {steps} steps is not finite")
+        raise Finding(f"the gradient of the reward of the first {steps} steps is not finite")
     if size == 0.0:
-        raise _Finding(f"the reward of the first {steps} steps does not change with the actions")
+        raise Finding(f"the reward of the first {steps} steps does not change with the actions")
     return f"depends on the actions, gradient norm {size:.2g} over the first {steps} steps"
 
 
@@ -240,9 +221,9 @@ def _render(task: str, device: str) -> str:
     env.close()
     contrast = picture.float().std().item()
     if tuple(pixels.shape) != (2, 9, 48, 48) or pixels.dtype != torch.uint8:
-        raise _Finding(f"pixels are {pixels.dtype} {tuple(pixels.shape)}")
+        raise Finding(f"pixels are {pixels.dtype} {tuple(pixels.shape)}")
     if contrast < 1.0:
-        raise _Finding("the picture has one colour only")
+        raise Finding("the picture has one colour only")
     return f"48x48 and 128x128 pictures, contrast {contrast:.0f} of 255"
 
 
@@ -260,7 +241,7 @@ def _sensors(task: str, device: str) -> str:
 def _gradient(task: str) -> str:
     error = gradient_error(task)
     if not error < GRADIENT_TOLERANCE:
-        raise _Finding(f"relative error {error:.1e}, allowed {GRADIENT_TOLERANCE:.0e}")
+        raise Finding(f"relative error {error:.1e}, allowed {GRADIENT_TOLERANCE:.0e}")
     return f"adjoint agrees with central differences in float64, relative error {error:.1e}"
 
 
@@ -274,59 +255,19 @@ def gradient_error(task: str, steps: int = 4, num_envs: int = 2) -> float:
         Largest difference over the largest gradient entry, dimensionless.
     """
     description = tasks.get(task)
-    model = load_model(description.mjcf, inertia=description.inertia)
-    simulator = WarpSimulator(
-        model,
-        num_envs,
-        device="cpu",
-        dtype=torch.float64,
-        control_dt=description.control_dt,
-        substeps=description.substeps,
-        mass_matrix_interval=description.mass_matrix_interval,
-        threads=1,
-    )
     generator = torch.Generator().manual_seed(0)
     start = description.start(num_envs, generator, torch.device("cpu"))
     start_q, start_qd = (value.double() for value in start)
-    weights = torch.randn(
-        num_envs, model.num_coords + model.num_dofs, generator=generator, dtype=torch.float64
+    return simulator_gradient_error(
+        _load(description),
+        start_q,
+        start_qd,
+        description.control_dt,
+        description.substeps,
+        description.mass_matrix_interval,
+        steps,
+        generator,
     )
-    actions = 0.6 * torch.rand(
-        steps, num_envs, model.num_actions, generator=generator, dtype=torch.float64
-    )
-
-    def loss(actions: torch.Tensor, joint_qd: torch.Tensor) -> torch.Tensor:
-        state = State(start_q, joint_qd)
-        for action in actions:
-            state = simulator.step(state, action)
-        return (torch.cat([state.joint_q, state.joint_qd], 1) * weights).sum()
-
-    inputs = (actions.requires_grad_(), start_qd.clone().requires_grad_())
-    adjoint = torch.autograd.grad(loss(*inputs), inputs)
-    difference = _central_differences(loss, tuple(value.detach() for value in inputs))
-    return max(
-        ((a - d).abs().max() / d.abs().max().clamp_min(1e-12)).item()
-        for a, d in zip(adjoint, difference, strict=True)
-    )
-
-
-def _central_differences(
-    loss: Callable[..., torch.Tensor], inputs: tuple[torch.Tensor, ...], step: float = 1e-6
-) -> list[torch.Tensor]:
-    """Differentiates a scalar function entry by entry."""
-    gradients = []
-    with torch.no_grad():
-        for which, values in enumerate(inputs):
-            gradient = torch.zeros_like(values)
-            for index in range(values.numel()):
-                sides = []
-                for sign in (1.0, -1.0):
-                    moved = values.clone()
-                    moved.view(-1)[index] += sign * step
-                    sides.append(loss(*inputs[:which], moved, *inputs[which + 1 :]).item())
-                gradient.view(-1)[index] = (sides[0] - sides[1]) / (2 * step)
-            gradients.append(gradient)
-    return gradients
 
 
 def _ffmpeg() -> str:
@@ -337,5 +278,5 @@ def _ffmpeg() -> str:
                 writer.add(torch.zeros(3, 64, 64, dtype=torch.uint8))
         size = path.stat().st_size
         if size == 0:
-            raise _Finding("ffmpeg wrote an empty file")
+            raise Finding("ffmpeg wrote an empty file")
     return f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()} writes H.264"

@@ -90,6 +90,7 @@ def replay(path: str | Path, device: str = "cpu", trust_code: bool = False) -> R
             SimulatorRequest(
                 robot=str(task.mjcf),
                 inertia=task.inertia,
+                ignore=task.ignore,
                 num_envs=joint_q.shape[0],
                 device=resolve_device(device),
                 control_dt=task.control_dt * substeps / task.substeps,

@@ -3,13 +3,12 @@
 For questions about a robot that are asked once; the kernels compute the same for all environments.
 """
 
-from functools import cached_property
-
 import numpy as np
 
-from dva.sim.model import FREE, REVOLUTE, Model
+from dva.sim.model import FREE, REVOLUTE, Skeleton
+from dva.sim.quaternions import rotation_matrix
 
-__all__ = ["InitialPose"]
+__all__ = ["InitialPose", "velocity_at"]
 
 
 class InitialPose:
@@ -23,11 +22,12 @@ class InitialPose:
         model: the robot.
     """
 
-    def __init__(self, model: Model):
+    def __init__(self, model: Skeleton):
         self._model = model
         self.position = np.zeros((model.num_links, 3))
         self.rotation = np.zeros((model.num_links, 3, 3))
         self._axis = np.zeros((model.num_links, 3))
+        self._twists: dict[int, np.ndarray] = {}
         for link in range(model.num_links):
             self._place_link(link)
 
@@ -35,9 +35,9 @@ class InitialPose:
         model, parent = self._model, self._model.link_parent[i]
         q = model.initial_q[model.link_coordinate[i] :]
         if model.link_joint[i] == FREE:
-            self.position[i], self.rotation[i] = q[:3], _matrix(q[3:7])
+            self.position[i], self.rotation[i] = q[:3], rotation_matrix(q[3:7])
             return
-        position, rotation = model.link_frame[i, :3], _matrix(model.link_frame[i, 3:])
+        position, rotation = model.link_frame[i, :3], rotation_matrix(model.link_frame[i, 3:])
         if parent >= 0:
             position = self.position[parent] + self.rotation[parent] @ position
             rotation = self.rotation[parent] @ rotation
@@ -45,27 +45,16 @@ class InitialPose:
         if model.link_joint[i] == REVOLUTE:
             half = 0.5 * q[0]
             turn = np.append(model.link_axis[i] * np.sin(half), np.cos(half))
-            rotation = rotation @ _matrix(turn)
+            rotation = rotation @ rotation_matrix(turn)
         else:
             position = position + self._axis[i] * q[0]
         self.position[i], self.rotation[i] = position, rotation
 
     def place(self, link: int, point: np.ndarray) -> np.ndarray:
-        """Gives the world position (3,) of a point (3,) in a link's frame."""
+        """Gives the world position (3,) of a point (3,) in a link's frame; -1 is the world."""
+        if link < 0:
+            return point
         return self.position[link] + self.rotation[link] @ point
-
-    @cached_property
-    def height(self) -> float:
-        """Distance from the robot's lowest contact point to its highest [m]; 0 without any."""
-        model = self._model
-        if not model.num_contacts:
-            return 0.0
-        z = np.array([self.place(link, point)[2] for link, point in self._contacts()])
-        radius = model.contact_radius[: len(z)]
-        return float((z + radius).max() - (z - radius).min())
-
-    def _contacts(self) -> zip:
-        return zip(self._model.contact_link, self._model.contact_point, strict=False)
 
     def jacobian(self, link: int, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gives velocity and angular velocity per dof of a link's material at a world point.
@@ -94,6 +83,18 @@ class InitialPose:
             link = int(model.link_parent[link])
         return linear, angular
 
+    def twist_jacobian(self, link: int) -> np.ndarray:
+        """Gives a link's twist per dof (6, nd): the velocity at the world's origin, the angular.
+
+        It is zero for -1, the world. Each is computed once.
+        """
+        if link not in self._twists:
+            if link < 0:
+                self._twists[link] = np.zeros((6, self._model.num_dofs))
+            else:
+                self._twists[link] = np.concatenate(self.jacobian(link, np.zeros(3)))
+        return self._twists[link]
+
     def mass_matrix(self, armature: np.ndarray) -> np.ndarray:
         """Gives the mass matrix (nd, nd) with `armature` (nd,) on its diagonal."""
         model = self._model
@@ -105,13 +106,13 @@ class InitialPose:
         return total
 
 
-def _matrix(quaternion: np.ndarray) -> np.ndarray:
-    """Gives the rotation matrix (3, 3) of a quaternion (x, y, z, w) of any length but 0."""
-    x, y, z, w = quaternion / np.linalg.norm(quaternion)
+def velocity_at(point: np.ndarray) -> np.ndarray:
+    """Gives the matrix (3, 6) from a twist at the origin to the velocity of a point (3,)."""
+    x, y, z = point
     return np.array(
         [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+            [1.0, 0.0, 0.0, 0.0, z, -y],
+            [0.0, 1.0, 0.0, -z, 0.0, x],
+            [0.0, 0.0, 1.0, y, -x, 0.0],
         ]
     )

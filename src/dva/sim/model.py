@@ -5,6 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
+from dva.sim.features import (
+    BodyContacts,
+    Couplings,
+    Fluid,
+    GravityCompensation,
+    JointForces,
+    PlaneContacts,
+    Transmissions,
+)
+
 __all__ = ["FREE", "PRISMATIC", "REVOLUTE", "Model", "Skeleton"]
 
 PRISMATIC, REVOLUTE, FREE = 0, 1, 2
@@ -81,6 +91,12 @@ class Skeleton:
         """Number of actions A."""
         return len(self.action_names)
 
+    def root(self, link: int) -> int:
+        """Gives the link of a link's tree that the world carries; -1 for the world itself."""
+        while link >= 0 and self.link_parent[link] >= 0:
+            link = int(self.link_parent[link])
+        return link
+
     def dof_pairs(self) -> np.ndarray:
         """Lists the structurally nonzero entries of the mass matrix's upper triangle.
 
@@ -131,7 +147,26 @@ class Model(Skeleton):
     contact_material: np.ndarray
     """(C, 4) stiffness ke, damping kd, friction slope kf, friction coefficient mu."""
 
+    action_range: np.ndarray
+    """(A, 2) controls that actions -1 and 1 stand for, in MuJoCo's terms."""
+    plane_contacts: PlaneContacts | None = None
+    """Contacts that follow MuJoCo's parameters, or touch other planes than z = 0."""
+    body_contacts: BodyContacts | None = None
+    """Contacts of links with each other and with geoms of the world that are no planes."""
+    transmissions: Transmissions | None = None
+    """Actuators that are no plain motors, and fixed tendons."""
+    joint_forces: JointForces | None = None
+    """Limits that follow MuJoCo's parameters, dry friction, ranges of actuator forces."""
+    couplings: Couplings | None = None
+    """Joints that depend on others."""
+    gravity_compensation: GravityCompensation | None = None
+    """Links that are held up."""
+    fluid: Fluid | None = None
+    """What drags at the bodies."""
+    free_damping: np.ndarray | None = None
+    """(L,) damping of a free joint, N s/m and N m s/rad; None if there is none."""
+
     @property
     def num_contacts(self) -> int:
-        """Number of contact points C."""
-        return len(self.contact_link)
+        """Number of contact points, C and those of `plane_contacts`."""
+        return len(self.contact_link) + len(self.plane_contacts or ())

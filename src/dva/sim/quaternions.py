@@ -1,8 +1,9 @@
-"""Quaternions (x, y, z, w) as torch tensors."""
+"""Quaternions (x, y, z, w)."""
 
+import numpy as np
 import torch
 
-__all__ = ["multiply", "rotate"]
+__all__ = ["multiply", "rotate", "rotation_matrix"]
 
 
 def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -18,3 +19,15 @@ def rotate(quaternion: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
     u, w = quaternion[..., :3], quaternion[..., 3:]
     t = 2.0 * torch.linalg.cross(u, vector)
     return vector + w * t + torch.linalg.cross(u, t)
+
+
+def rotation_matrix(quaternion: np.ndarray) -> np.ndarray:
+    """Gives the rotation matrix (3, 3) of a quaternion (x, y, z, w) of any length but 0."""
+    x, y, z, w = quaternion / np.linalg.norm(quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )

@@ -82,6 +82,8 @@ class SimulatorRequest:
     """CPU threads; None: as many as torch has."""
     state_storage: StateStorage = "full"
     """"full" keeps a step's intermediates for its gradient, "recompute" its inputs only."""
+    ignore: tuple[str, ...] = ()
+    """What the robot's file asks for and our simulator is to leave out; see `load_model`."""
     capture: bool = True
     """Whether the work of a step is captured and replayed as one graph, where that is possible."""
 

@@ -16,12 +16,15 @@ with them; where the cap of friction still holds the state, the gradient grows a
 """
 
 import math
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
-from dva.sim.mass import InitialPose
+from dva.sim.features import BodyContacts
+from dva.sim.mass import InitialPose, velocity_at
 from dva.sim.model import Model
+from dva.sim.quaternions import rotation_matrix
 
 __all__ = ["stable_substeps"]
 
@@ -39,14 +42,19 @@ _SIDES = tuple(np.array(side) / np.linalg.norm(side) for side in product((-1, 0,
 """Directions in which the ground may lie as seen from a link: its faces, edges and corners."""
 _LEVEL = 0.05
 """Points of a link touch together that are level within this share of its size."""
+_AT_ONCE = 4
+"""Probes of one link that touch another link at once."""
+_GROUPS = 4
+"""Pairs of links, those that need most by themselves, that are tried together with all springs."""
 
 
 def stable_substeps(model: Model, control_dt: float) -> int:
     """Computes how many substeps keep a robot and its gradients from exploding.
 
-    Counted are joint springs, dampers, limits and armature, all at once, with one link on the
-    ground: any, on any side, with all points of that side. The pose is the initial one. A contact
-    is as stiff and as damped as after a fall from the robot's own height; its friction sticks.
+    Counted are springs, dampers, servos, limits and armature, all at once, with one link on the
+    ground: any, on any side, with all points of that side; or with two links against each other,
+    at up to four points of each. The pose is the initial one. A contact with the ground is as stiff
+    and as damped as after a fall from the robot's own height; friction sticks.
 
     Args:
         model: the robot.
@@ -68,16 +76,24 @@ def stable_substeps(model: Model, control_dt: float) -> int:
             "first keyframe."
         ) from error
     # In coordinates in which the mass matrix is the identity.
+    viscous, elastic = _further(model)
     damping = (whiten * (model.dof_damping + model.dof_limit_damping)) @ whiten.T
     stiffness = (whiten * (model.dof_stiffness + model.dof_limit_stiffness)) @ whiten.T
+    damping = damping + whiten @ viscous @ whiten.T
+    stiffness = stiffness + whiten @ elastic @ whiten.T
     needed = _at_least(1, control_dt, damping, stiffness)
-    for points, side in _touching(model):
+    contacts = _contact_points(model)
+    height = _height(contacts, pose)
+    for points, side in _touching(contacts):
         d, k = damping.copy(), stiffness.copy()
         for point in points:
-            viscous, elastic = _contact(model, pose, whiten, point, side)
+            viscous, elastic = _contact(model, pose, height, whiten, point, side)
             d += viscous
             k += elastic
         needed = _at_least(needed, control_dt, d, k)
+    if model.body_contacts is not None:
+        for d, k in _body_contacts(model, model.body_contacts, pose, whiten, control_dt / needed):
+            needed = _at_least(needed, control_dt, damping + d, stiffness + k)
     return needed
 
 
@@ -100,36 +116,185 @@ def _at_least(substeps: int, control_dt: float, damping: np.ndarray, stiffness: 
     return high
 
 
-def _touching(model: Model) -> list[tuple[tuple[int, ...], np.ndarray]]:
+@dataclass(frozen=True)
+class _Point:
+    """A contact of a link: where it is, how far it reaches, and its law."""
+
+    link: int
+    center: np.ndarray
+    frame: np.ndarray
+    """(3, 3) rotation of its semi-axes in the link frame."""
+    axes: np.ndarray
+    ke: float
+    kd: float
+    """Damping that grows with depth [N s/m^2]."""
+    damping: float
+    """Damping that is there in any depth [N s/m]."""
+    kf: float
+    mu: float
+
+    def lowest(self, side: np.ndarray) -> np.ndarray:
+        """Gives the furthest point (3,) towards a side (3,), both in the link frame."""
+        scaled = self.axes * (side @ self.frame)
+        length = np.linalg.norm(scaled)
+        return self.center + (self.frame @ (self.axes * scaled) / length if length else 0.0)
+
+
+def _contact_points(model: Model) -> list[_Point]:
+    """Lists the contacts of a robot, those with several planes once."""
+    found = [
+        _Point(int(link), center, np.eye(3), np.full(3, radius), ke, kd, 0.0, kf, mu)
+        for link, center, radius, (ke, kd, kf, mu) in zip(
+            model.contact_link, model.contact_point, model.contact_radius, model.contact_material,
+            strict=False,
+        )
+    ]  # fmt: skip
+    table = model.plane_contacts
+    if table is None:
+        return found
+    first = (table.plane == table.plane[0]).all(1)
+    for row in np.flatnonzero(first):
+        ke, damping, kf, mu = table.material[row]
+        frame = rotation_matrix(table.rotation[row])
+        found.append(
+            _Point(int(table.link[row]), table.point[row], frame, table.axes[row], ke, 0.0,
+                   damping, kf, mu)
+        )  # fmt: skip
+    return found
+
+
+def _height(points: list[_Point], pose: InitialPose) -> float:
+    """Distance from the robot's lowest contact to its highest [m]; 0 without any."""
+    if not points:
+        return 0.0
+    z = np.array([pose.place(point.link, point.center)[2] for point in points])
+    radius = np.array([point.axes.max() for point in points])
+    return float((z + radius).max() - (z - radius).min())
+
+
+def _touching(points: list[_Point]) -> list[tuple[tuple[_Point, ...], np.ndarray]]:
     """Lists for each link and each of its sides the contact points there, and the side (3,)."""
     found = []
-    for link in np.unique(model.contact_link):
-        points = np.flatnonzero(model.contact_link == link)
-        place, radius = model.contact_point[points], model.contact_radius[points]
-        level = _LEVEL * (np.ptp(place, axis=0).max() + radius.max())
+    for link in sorted({point.link for point in points}):
+        mine = [point for point in points if point.link == link]
+        place = np.array([point.center for point in mine])
+        level = _LEVEL * (np.ptp(place, axis=0).max() + max(p.axes.max() for p in mine))
         for side in _SIDES:
-            reach = place @ side + radius
-            found.append((tuple(points[reach >= reach.max() - level]), side))
+            reach = np.array([point.lowest(side) @ side for point in mine])
+            there = np.flatnonzero(reach >= reach.max() - level)
+            found.append((tuple(mine[i] for i in there), side))
     return found
 
 
 def _contact(
-    model: Model, pose: InitialPose, whiten: np.ndarray, index: int, side: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    model: Model, pose: InitialPose, height: float, whiten: np.ndarray, point: _Point,
+    side: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Gives damping and stiffness (nd, nd) of a contact point on the ground."""
-    link = int(model.contact_link[index])
-    ke, kd, kf, mu = model.contact_material[index]
-    down = pose.rotation[link] @ side
-    lowest = pose.place(link, model.contact_point[index]) + model.contact_radius[index] * down
-    jacobian = pose.jacobian(link, lowest)[0] @ whiten.T
+    down = pose.rotation[point.link] @ side
+    lowest = pose.place(point.link, point.lowest(side))
+    jacobian = pose.jacobian(point.link, lowest)[0] @ whiten.T
     normal = down @ jacobian
     tangents = jacobian - np.outer(down, normal)
     weight = np.linalg.norm(model.gravity) * model.link_mass.sum()
-    speed = math.sqrt(2.0 * np.linalg.norm(model.gravity) * pose.height)
+    speed = math.sqrt(2.0 * np.linalg.norm(model.gravity) * height)
     depth, mobility = 0.0, normal @ normal
-    if ke > 0 and mobility > 0:
-        depth = weight / ke + speed / math.sqrt(ke * mobility)
-    viscous = kd * depth * np.outer(normal, normal)
-    if mu > 0 and ke > 0:
-        viscous += kf * tangents.T @ tangents
-    return viscous, (ke + kd * speed) * np.outer(normal, normal)
+    if point.ke > 0 and mobility > 0:
+        depth = weight / point.ke + speed / math.sqrt(point.ke * mobility)
+    viscous = (point.kd * depth + point.damping) * np.outer(normal, normal)
+    if point.mu > 0 and point.ke > 0:
+        viscous += point.kf * tangents.T @ tangents
+    return viscous, (point.ke + point.kd * speed) * np.outer(normal, normal)
+
+
+def _body_contacts(
+    model: Model, table: BodyContacts, pose: InitialPose, whiten: np.ndarray, h: float
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Gives damping and stiffness (nd, nd) of the contacts of the pairs of links that need most.
+
+    A contact is counted in all directions, since its normal depends on the pose.
+    """
+    modes = {c: _touch(model, table, c, pose) for c in range(len(table))}
+    groups: dict[tuple[int, int], list[tuple[float, int]]] = {}
+    for ends, rows in _by_links(table).items():
+        twists = np.concatenate([pose.twist_jacobian(link) @ whiten.T for link in ends])
+        gram = twists @ twists.T
+        for c in rows:
+            moved = modes[c] @ gram @ modes[c].swapaxes(1, 2)
+            largest = np.linalg.eigvalsh(moved)[:, -1]
+            modes[c] = modes[c][largest.argmax()]  # where the solid moves most
+            ke, damping = _whole_contact(table, c)
+            need = (2.0 * h * damping + h * h * ke) * float(largest.max())
+            groups.setdefault(ends, []).append((need, c))
+    chosen: dict[tuple[int, int], list[tuple[float, int]]] = {}
+    for (i, j), found in groups.items():
+        both = chosen.setdefault((min(i, j), max(i, j)), [])
+        both += sorted(found, reverse=True)[:_AT_ONCE]
+    worst = sorted(chosen.values(), key=lambda rows: -sum(need for need, _ in rows))
+    matrices = []
+    for those in ([c for _, c in rows] for rows in worst[:_GROUPS]):
+        squares = []
+        for c in those:
+            ends = (int(table.link[c]), int(table.solid_link[c]))
+            twists = np.concatenate([pose.twist_jacobian(link) @ whiten.T for link in ends])
+            squares.append((modes[c] @ twists).T @ (modes[c] @ twists))
+        ke, damping = np.array([_whole_contact(table, c) for c in those]).T
+        matrices.append((np.tensordot(damping, squares, 1), np.tensordot(ke, squares, 1)))
+    return matrices
+
+
+def _by_links(table: BodyContacts) -> dict[tuple[int, int], list[int]]:
+    """Lists the rows of each pair of links, the probe's first."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for c, ends in enumerate(zip(table.link.tolist(), table.solid_link.tolist(), strict=True)):
+        found.setdefault(ends, []).append(c)
+    return found
+
+
+def _touch(model: Model, table: BodyContacts, c: int, pose: InitialPose) -> np.ndarray:
+    """Gives what turns the twists of probe and solid (12,) into a contact's velocities (n, r, 12).
+
+    n is the number of places at which the solid may be touched. Of links of different trees it is
+    the relative velocity, r = 3. Links of one tree are not where they touch, and moving all of them
+    would seem to move one against the other; so the velocities of both are counted, r = 6.
+    """
+    i, j = int(table.link[c]), int(table.solid_link[c])
+    here = velocity_at(pose.place(i, table.point[c] + 0.5 * table.span[c]))
+    places = table.surface_points(c)[: 6 if j >= 0 else 1]
+    there = [velocity_at(pose.place(j, place)) for place in places]
+    if model.root(i) != model.root(j):
+        return np.stack([np.hstack([here, -velocity]) for velocity in there])
+    none = np.zeros((3, 6))
+    return np.stack([np.block([[here, none], [none, velocity]]) for velocity in there])
+
+
+def _whole_contact(table: BodyContacts, row: int) -> tuple[float, float]:
+    """Gives stiffness and largest damping of a contact of which a probe may be a part."""
+    ke, normal, tangential, mu = table.material[row] / table.share[row]
+    return float(ke), float(max(normal, tangential if mu > 0 else 0.0))
+
+
+def _further(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Gives damping and stiffness (nd, nd) of tendons, actuators, limits and couplings."""
+    damping, stiffness = np.zeros((2, model.num_dofs, model.num_dofs))
+    joints, rows, couplings = model.joint_forces, model.transmissions, model.couplings
+    if joints is not None:
+        damping += np.diag(joints.limit_law[:, 1] + joints.friction[:, 0] / joints.friction[:, 1])
+        stiffness += np.diag(joints.limit_law[:, 0])
+    if rows is not None:
+        control = np.abs(rows.control).sum(1)
+        elastic = np.maximum(-rows.bias[:, 1], 0.0) + np.abs(rows.gain[:, 1]) * control
+        viscous = np.maximum(-rows.bias[:, 2], 0.0) + np.abs(rows.gain[:, 2]) * control
+        elastic = elastic + rows.stiffness + rows.limit_law[:, 0]
+        viscous = viscous + rows.damping + rows.limit_law[:, 1]
+        viscous = viscous + rows.friction[:, 0] / rows.friction[:, 1]
+        damping += (rows.coefficients.T * viscous) @ rows.coefficients
+        stiffness += (rows.coefficients.T * elastic) @ rows.coefficients
+    if couplings is not None:
+        jacobian = np.zeros((len(couplings), model.num_dofs))
+        jacobian[np.arange(len(couplings)), couplings.dof[:, 0]] = 1.0
+        second = np.flatnonzero(couplings.dof[:, 1] >= 0)
+        jacobian[second, couplings.dof[second, 1]] = -couplings.polynomial[second, 1]
+        stiffness += (jacobian.T * couplings.law[:, 0]) @ jacobian
+        damping += (jacobian.T * couplings.law[:, 1]) @ jacobian
+    return damping, stiffness

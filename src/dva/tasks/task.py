@@ -44,6 +44,9 @@ class Task(ABC):
     inertia: str = "physical"
     """The robot's inertia tensors: "physical", from its MJCF, or "published", from the file
     `<robot>.inertia.json` beside it (the tasks of the paper use these)."""
+    ignore: tuple[str, ...] = ()
+    """What the robot's file asks for, is not simulated, and is to be left out, by the names that
+    `dva.sim.load_model` gives: such as ("body-contact",)."""
     episode_length: int = 1000
     """Control steps after which an episode is truncated, 1 or more."""
     control_dt: float = 1 / 60

@@ -10,8 +10,9 @@ of it is checked again.
 
 import math
 import re
+import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -109,12 +110,43 @@ def check_ranges(path: str | Path) -> None:
     Raises:
         ValueError: a number is not allowed; the text names file, element, attribute, value and
             what is allowed.
+
+    Warns:
+        UserWarning: `user` data is shorter than ours in the whole file, and so not for us.
     """
-    for file, name, element in _elements(Path(path)):
+    elements = list(_elements(Path(path)))
+    foreign = _foreign_user_data(path, [element for _, _, element in elements])
+    for file, name, element in elements:
         ranges = _RANGES.get(element.tag, {})
         usual = _ANY if element.tag in _CHECKED else None
         for attribute, value in element.attrib.items():
-            _check_attribute(file, name, attribute, value, ranges.get(attribute, usual))
+            allowed = ranges.get(attribute, usual)
+            if attribute == "user" and element.tag in foreign:
+                allowed = usual
+            _check_attribute(file, name, attribute, value, allowed)
+
+
+def _foreign_user_data(path: str | Path, elements: Sequence[ElementTree.Element]) -> set[str]:
+    """Names the elements whose user data is for others: shorter than ours, or so declared.
+
+    A file in which some are as long as ours is meant for us; shorter ones are then mistakes.
+    """
+    found = set()
+    for tag, attribute in (("geom", "nuser_geom"), ("joint", "nuser_jnt")):
+        least = _RANGES[tag]["user"].at_least
+        given = [len(e.get("user", "").split()) for e in elements if e.tag == tag]
+        declared = [e.get(attribute, "") for e in elements if e.tag == "size"]
+        short = any(count.isdecimal() and int(count) < least for count in declared)
+        if short:
+            found.add(tag)
+        elif 0 < max(given, default=0) < least:
+            found.add(tag)
+            warnings.warn(
+                f"{Path(path).name}: user data of {tag}s is taken for somebody else's, as it is "
+                f"shorter than {_RANGES[tag]['user'].meaning}.",
+                stacklevel=4,
+            )
+    return found
 
 
 def check_compiled(m: mujoco.MjModel, path: Path) -> None:
@@ -134,7 +166,10 @@ def check_compiled(m: mujoco.MjModel, path: Path) -> None:
         tables.append(("joint", m.joint, name, getattr(m, f"jnt_{name}")))
     for name in ("pos", "quat", "friction"):
         tables.append(("geom", m.geom, name, getattr(m, f"geom_{name}")))
-    tables.append(("actuator", m.actuator, "gear", m.actuator_gear))
+    for name in ("gear", "gainprm", "biasprm", "ctrlrange", "forcerange"):
+        tables.append(("actuator", m.actuator, name, getattr(m, f"actuator_{name}")))
+    for name in ("stiffness", "damping", "frictionloss", "range"):
+        tables.append(("tendon", m.tendon, name, getattr(m, f"tendon_{name}")))
     tables.append(("key", m.key, "qpos", m.key_qpos))
     for kind, accessor, name, values in tables:
         rows = np.atleast_2d(np.asarray(values, float).T).T

@@ -1,6 +1,6 @@
 """The order in which a control step launches its kernels, forward and backward."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,8 +51,15 @@ class _Binder:
         return self._arguments[label]
 
 
-def _substep(k: int, step: StepSize, h: Any) -> list[tuple[str, str | None, dict[str, Any]]]:
+def _substep(
+    k: int, step: StepSize, h: Any, features: Collection[str]
+) -> list[tuple[str, str | None, dict[str, Any]]]:
     """Lists the launches of substep k: kernel, its axis beside the environments, scalars."""
+    further = (
+        ("compensate", "links"), ("immerse", "links"), ("brake", "links"), ("touch", "links"),
+        ("collide", "contacts"), ("transmit", None), ("resist", "dofs"), ("couple", None),
+    )  # fmt: skip
+    more = {name: [(name, per, {"k": k})] if name in features else [] for name, per in further}
     g = k // step.mass_matrix_interval
     mass_matrix = [
         ("composite", None, {"k": k, "g": g}),
@@ -65,8 +72,16 @@ def _substep(k: int, step: StepSize, h: Any) -> list[tuple[str, str | None, dict
         ("motion", None, {"k": k}),
         *(mass_matrix if k % step.mass_matrix_interval == 0 else []),
         ("wrench", "links", {"k": k}),
+        *more["compensate"],
+        *more["immerse"],
+        *more["brake"],
+        *more["touch"],
+        *more["collide"],
         ("sum_wrench", None, {"k": k}),
         ("generalized_force", "dofs", {"k": k}),
+        *more["transmit"],
+        *more["resist"],
+        *more["couple"],
         ("accelerate", "dofs", {"k": k, "g": g}),
         ("integrate", "links", {"k": k, "h": h}),
     ]
@@ -79,6 +94,7 @@ def forward_program(
     arguments: dict[str, Any],
     step: StepSize,
     h: Any,
+    features: Collection[str],
     capture: bool = True,
 ) -> LaunchSequence:
     """Records one control step.
@@ -86,10 +102,11 @@ def forward_program(
     Args:
         device: Warp device.
         kernels: of `build_kernels`.
-        sizes: number of "envs", "links", "dofs" and "pairs".
+        sizes: number of "envs", "links", "dofs", "pairs" and "contacts" (of bodies).
         arguments: the kernels' arguments by name (model and workspace).
         step: division of the control step.
         h: seconds of a substep, as the kernels' floating point type.
+        features: names of the kernels that only some robots need and this one does.
         capture: replay as a graph rather than launch by launch.
     """
     bind = _Binder(kernels, sizes, arguments, {})
@@ -97,7 +114,7 @@ def forward_program(
     def launches() -> Iterator[dict[str, Any]]:
         yield bind("enter", "links")
         for k in range(step.substeps):
-            for name, per, scalars in _substep(k, step, h):
+            for name, per, scalars in _substep(k, step, h, features):
                 yield bind(name, per, **scalars)
         yield bind("leave", "links", k=step.substeps)
 
@@ -112,6 +129,7 @@ def backward_program(
     adjoints: dict[str, Any],
     step: StepSize,
     h: Any,
+    features: Collection[str],
     capture: bool = True,
 ) -> LaunchSequence:
     """Records the adjoint of `forward_program`; `adjoints` holds the gradient arrays by name."""
@@ -120,7 +138,7 @@ def backward_program(
     def launches() -> Iterator[dict[str, Any]]:
         yield bind("leave", "links", adjoint=True, k=step.substeps)
         for k in reversed(range(step.substeps)):
-            for name, per, scalars in reversed(_substep(k, step, h)):
+            for name, per, scalars in reversed(_substep(k, step, h, features)):
                 if name == "invert":
                     end = min(k + step.mass_matrix_interval, step.substeps)
                     yield bind("adjoint_invert", "pairs", k=k, end=end, **scalars)

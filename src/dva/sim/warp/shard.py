@@ -12,7 +12,7 @@ from dva.compute.launches import LaunchSequence
 from dva.sim.model import Model
 from dva.sim.warp.kernels import build_kernels
 from dva.sim.warp.schedule import backward_program, forward_program, pose_program
-from dva.sim.warp.workspace import StepSize, Workspace, model_arguments
+from dva.sim.warp.workspace import StepSize, Workspace, feature_kernel_names, model_arguments
 
 __all__ = ["Lease", "Shard", "ShardSettings"]
 
@@ -65,12 +65,14 @@ class Shard:
         self._device = wp.device_from_torch(settings.device)
         self._kernels = build_kernels(real)
         self._model = model_arguments(model, real, self._device)
+        self._features = feature_kernel_names(model)
         self._h = real(settings.step_size.control_dt / settings.step_size.substeps)
         self._sizes = {
             "envs": self.num_envs,
             "links": model.num_links,
             "dofs": model.num_dofs,
             "pairs": len(model.dof_pairs()),
+            "contacts": len(model.body_contacts or ()),
         }
         self._free: list[Programs] = []
         self._scratch = Programs(self, None)
@@ -87,14 +89,29 @@ class Shard:
         arguments = self._model | workspace.arguments
         step, capture = self._settings.step_size, self._settings.capture
         return forward_program(
-            self._device, self._kernels, self._sizes, arguments, step, self._h, capture
+            self._device,
+            self._kernels,
+            self._sizes,
+            arguments,
+            step,
+            self._h,
+            self._features,
+            capture,
         )
 
     def plan_backward(self, workspace: Workspace, adjoint: Workspace) -> LaunchSequence:
         arguments, adjoints = self._model | workspace.arguments, adjoint.arguments
         step, capture = self._settings.step_size, self._settings.capture
         return backward_program(
-            self._device, self._kernels, self._sizes, arguments, adjoints, step, self._h, capture
+            self._device,
+            self._kernels,
+            self._sizes,
+            arguments,
+            adjoints,
+            step,
+            self._h,
+            self._features,
+            capture,
         )
 
     @cached_property

@@ -130,7 +130,7 @@ class WarpSimulator:
             ValueError: the robot cannot be simulated here, or a number is out of range.
         """
         return cls(
-            load_model(request.robot, inertia=request.inertia),
+            load_model(request.robot, inertia=request.inertia, ignore=request.ignore),
             request.num_envs,
             device=request.device,
             control_dt=request.control_dt,

@@ -9,10 +9,12 @@ import torch
 import warp as wp
 
 from dva.sim.model import FREE, PRISMATIC, Model, Skeleton
+from dva.sim.warp.features import copy_arrays, feature_arguments, feature_kernel_names
 
 __all__ = [
     "StepSize",
     "Workspace",
+    "feature_kernel_names",
     "kinematic_arguments",
     "model_arguments",
     "origin_map",
@@ -84,7 +86,11 @@ def model_arguments(model: Model, real: Any, device: Any) -> dict[str, Any]:
         "contact_radius": (model.contact_radius[order], real),
         "contact_material": (model.contact_material[order], vec4),
     }
-    return kinematic_arguments(model, real, device) | _copy(values, device)
+    return (
+        kinematic_arguments(model, real, device)
+        | copy_arrays(values, device)
+        | feature_arguments(model, real, device)
+    )
 
 
 def kinematic_arguments(skeleton: Skeleton, real: Any, device: Any) -> dict[str, Any]:
@@ -101,14 +107,7 @@ def kinematic_arguments(skeleton: Skeleton, real: Any, device: Any) -> dict[str,
         "dof_link": (skeleton.dof_link, int),
     }
     sizes = {"num_links": skeleton.num_links, "num_dofs": skeleton.num_dofs}
-    return _copy(values, device) | sizes
-
-
-def _copy(values: dict[str, tuple[np.ndarray, Any]], device: Any) -> dict[str, Any]:
-    return {
-        name: wp.array(np.ascontiguousarray(array), dtype=dtype, device=device)
-        for name, (array, dtype) in values.items()
-    }
+    return copy_arrays(values, device) | sizes
 
 
 def _layout(model: Model, step: StepSize, real: Any, n: int) -> dict[str, tuple[Any, tuple]]:
@@ -136,6 +135,12 @@ def _layout(model: Model, step: StepSize, real: Any, n: int) -> dict[str, tuple[
     layout |= {name: (real, (n, k, dofs)) for name in ("tau", "qdd")}
     layout |= {name: (vec3, (n, g, dofs)) for name in ("dof_moment", "dof_force")}
     layout["sub_com"] = (vec3, (n, g, links))
+    features = feature_kernel_names(model)
+    if "transmit" in features:
+        rows = len(model.transmissions or ())
+        layout |= {name: (real, (n, k, rows)) for name in ("length", "rate", "pull")}
+    if "resist" in features:
+        layout["drive"] = (real, (n, k, dofs))
     matrices = ("mass_matrix", "factor", "inverse")
     return layout | {name: (real, (n, g, dofs, dofs)) for name in matrices}
 

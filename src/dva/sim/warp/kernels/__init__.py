@@ -21,6 +21,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from dva.compute.warp_runtime import COMPILING
+from dva.sim.warp.kernels.contacts import contact_kernels
+from dva.sim.warp.kernels.features import feature_kernels
 from dva.sim.warp.kernels.forces import force_kernels
 from dva.sim.warp.kernels.integration import integration_kernels
 from dva.sim.warp.kernels.interface import interface_kernels
@@ -55,5 +57,8 @@ def build_kernels(real: Any) -> SimpleNamespace:
 @cache
 def _build(real: Any) -> SimpleNamespace:
     types = kernel_types(real)
-    kernels = (kernel for factory in _FACTORIES for kernel in factory(types))
+    kernels = [kernel for factory in _FACTORIES for kernel in factory(types)]
+    # Apart, so that robots without such features do not wait for their compilation.
+    kernels += feature_kernels(kernel_types(real, part="features."))
+    kernels += contact_kernels(kernel_types(real, part="contacts."))
     return SimpleNamespace(**{kernel.func.__name__: kernel for kernel in kernels})

@@ -11,17 +11,19 @@ __all__ = ["kernel_types"]
 
 
 @cache
-def kernel_types(real: Any) -> SimpleNamespace:
+def kernel_types(real: Any, part: str = "") -> SimpleNamespace:
     """Builds scalar, vector and array types, decorators and rotations for a floating point type.
 
     Args:
         real: `wp.float32` or `wp.float64`.
+        part: of the kernels, which Warp compiles, and loads on first use, by itself.
     """
+    vec2 = wp.types.vector(2, real)
     vec3 = wp.types.vector(3, real)
     vec4 = wp.types.vector(4, real)
     mat33 = wp.types.matrix((3, 3), real)
     quat = wp.types.quaternion(real)
-    module = f"dva.sim.warp.kernels.float{32 if real == wp.float32 else 64}"
+    module = f"dva.sim.warp.kernels.{part}float{32 if real == wp.float32 else 64}"
     func = partial(wp.func, module=module)
     kernel = partial(wp.kernel, module=module)
     forward_kernel = partial(wp.kernel, module=module, enable_backward=False)
@@ -43,7 +45,9 @@ def kernel_types(real: Any) -> SimpleNamespace:
 
     return SimpleNamespace(
         real=real,
+        vec2=vec2,
         vec3=vec3,
+        vec4=vec4,
         quat=quat,
         ints=wp.array(dtype=int),
         reals=wp.array(dtype=real),
@@ -56,6 +60,7 @@ def kernel_types(real: Any) -> SimpleNamespace:
         quats3=wp.array(dtype=quat, ndim=3),
         mats=wp.array(dtype=mat33),
         mats3=wp.array(dtype=mat33, ndim=3),
+        vec2s=wp.array(dtype=vec2),
         vec4s=wp.array(dtype=vec4),
         func=func,
         kernel=kernel,
