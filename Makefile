@@ -1,5 +1,6 @@
 # make demo   set up, train Cartpole from pixels on the CPU (under 10 minutes), film the result
-# make test   set up, then lint (ruff), order of the rooms (import-linter), types (pyright), tests
+# make test   set up, then lint (ruff, codespell), order of the rooms (import-linter), types (pyright), tests
+# make docs   set up, then build the documentation site into site/, strictly
 # make setup  only set up: .venv with the package and its dependencies at tested versions
 
 PYTHON ?= python3
@@ -7,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NOW := $(shell date +%Y%m%d-%H%M%S)
+EXTRAS ?= dev,docs,deploy,view
 RUN ?= runs/demo-$(NOW)
 DEMO_FLAGS ?=
 
@@ -15,7 +17,7 @@ DEMO_FLAGS ?=
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 PROBE := import urllib.request as u; u.urlopen("$(CPU_INDEX)/torch/", timeout=5).close()
 
-.PHONY: demo test setup lint types tests clean
+.PHONY: demo test setup lint types tests docs clean
 .NOTPARALLEL:
 
 setup: $(STAMP)
@@ -26,24 +28,16 @@ $(STAMP): pyproject.toml constraints-cpu.txt
 	  exit 1; }
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	index=; $(BIN)/python -c '$(PROBE)' 2>/dev/null && index="--extra-index-url $(CPU_INDEX)"; \
-	$(BIN)/python -m pip install $$index --constraint constraints-cpu.txt --editable '.[dev]'
+	$(BIN)/python -m pip install $$index --constraint constraints-cpu.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
 demo: setup
-	@$(BIN)/dva train cartpole --preset cpu --device cpu --evaluation-episodes 0 --run-dir $(RUN) $(DEMO_FLAGS)
-	@$(BIN)/dva eval $(RUN) --device cpu --video $(RUN)/videos/evaluation.mp4
-	@echo
-	@echo "The policy's video:  $(RUN)/videos/evaluation.mp4"
-	@echo "Its learning curve:  $(RUN)/curve.png"
-	@echo "Then try:"
-	@echo "  $(BIN)/dva list                              other tasks"
-	@echo "  $(BIN)/dva train cartpole --seed 1           another seed"
-	@echo "  $(BIN)/tensorboard --logdir runs             all metrics"
-	@echo "  $(BIN)/dva train cartpole --help             every hyperparameter"
+	@$(BIN)/dva demo --run-dir $(RUN) $(DEMO_FLAGS)
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 types: setup
 	$(BIN)/pyright
@@ -51,7 +45,10 @@ types: setup
 tests: setup
 	$(BIN)/pytest
 
+docs: setup
+	$(BIN)/mkdocs build --strict
+
 test: lint types tests
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .ruff_cache site

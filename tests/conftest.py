@@ -1,5 +1,7 @@
 """Stand-ins and makers that tests of several rooms share."""
 
+import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +17,11 @@ from dva.spec import Entry
 
 # nohup ignores it, for child processes too, and tests send it.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+    "--enable-unsafe-swiftshader",  # draws scenes without a GPU
+]  # fmt: skip
 
 
 class StandInCamera:
@@ -114,3 +121,24 @@ def same_threads() -> Iterator[None]:
     found = torch.get_num_threads()
     torch.set_num_threads(threads)
     assert found == threads
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Starts the system's chromium, driven by Playwright.
+
+    Where CI is set it must be there; elsewhere tests are skipped without it. No longer than a
+    module: while it runs nothing else can use asyncio.
+    """
+    path = os.environ.get("DVA_BROWSER") or shutil.which("chromium") or shutil.which("chrome")
+    if path is None:
+        text = "No chromium: install it (apt-get install chromium), or name one in DVA_BROWSER."
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
+    if not os.environ.get("CI"):
+        pytest.importorskip("playwright.sync_api")
+    import playwright.sync_api as sync_api  # a missing package fails here
+
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=120_000)
+        yield found
+        found.close()

@@ -4,15 +4,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dva import envs, learning, policies, robots, runs, sensors, sim, spec, studies, tasks
+    from dva import (
+        envs,
+        learning,
+        policies,
+        robots,
+        runs,
+        sensors,
+        sim,
+        spec,
+        studies,
+        tasks,
+        viewer,
+    )
     from dva.envs import make
 
 _ROOMS = (
     "envs", "learning", "policies", "robots", "runs", "sensors", "sim", "spec", "studies", "tasks",
+    "viewer",
 )  # fmt: skip
 __all__ = [
     "envs", "learning", "make", "policies", "robots", "runs", "sensors", "sim", "spec", "studies",
-    "tasks",
+    "tasks", "viewer",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

@@ -1,4 +1,4 @@
-"""Runs what documentation and examples show: Python blocks, and every file of examples/."""
+"""Runs every file of examples/, and compares pages with the code."""
 
 import ast
 import inspect
@@ -7,11 +7,8 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import gymnasium
 import pytest
 import torch
 
@@ -25,13 +22,6 @@ from dva.runs.metrics import is_timing
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-PAGES = [
-    "README.md",
-    *(f"docs/{name}.md" for name in ("own-task", "tasks", "cameras", "simulator")),
-    "docs/differentiable-camera.md",
-]
-SMALLER = {"64": "4", "range(100)": "range(1)"}
-"""What makes the blocks of a page quick."""
 TINY = ["--device", "cpu", "--num-envs", "2", "--video-interval", "0"]
 
 
@@ -41,29 +31,10 @@ def blocks(page: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def in_examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def in_examples(forget: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Works in examples/, and forgets afterwards what the files registered."""
-    from dva.learning import registry as algorithms
-    from dva.sim import registry as simulators
-    from dva.tasks import registry
-
-    lists: list[dict[str, Any]] = [
-        registry._TASKS.entries,  # type: ignore[list-item]
-        algorithms._ALGORITHMS.entries,  # type: ignore[list-item]
-        simulators._SIMULATORS.entries,  # type: ignore[list-item]
-        action_gradient._ESTIMATORS.entries,  # type: ignore[list-item]
-        gymnasium.registry,  # type: ignore[list-item]
-    ]
-    before, modules = [dict(known) for known in lists], set(sys.modules)
     monkeypatch.chdir(EXAMPLES)
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
-    yield
-    for known, entries in zip(lists, before, strict=True):
-        known.clear()
-        known.update(entries)
-    for path in EXAMPLES.glob("*.py"):
-        if path.stem in sys.modules and path.stem not in modules:
-            del sys.modules[path.stem]
 
 
 def train(*arguments: str, run_dir: Path, episodes: int = 0) -> list[dict[str, float]]:
@@ -77,16 +48,6 @@ def train(*arguments: str, run_dir: Path, episodes: int = 0) -> list[dict[str, f
 
 def without_times(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: x for name, x in row.items() if not is_timing(name)} for row in rows]
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_python_blocks_run(page: str) -> None:
-    found = blocks(page)
-    assert found
-    for block in found:
-        for large, small in SMALLER.items():
-            block = block.replace(large, small)
-        exec(compile(block, page, "exec"), {"__name__": "__main__"})
 
 
 def test_own_tasks_of_the_guide_have_a_gradient() -> None:

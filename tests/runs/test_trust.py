@@ -27,6 +27,7 @@ from dva.sim import registry as simulators
 from dva.studies.peak_memory import ROUTES, measure_apart
 from dva.tasks import registry
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment")  # of tests before
 STEPS = 4 * 4
 CODE = """
 from pathlib import Path
@@ -92,6 +93,9 @@ def test_no_command_imports_what_a_stored_configuration_names(stored, here, caps
             ["eval", path, "--episodes", "1", "--device", "cpu"],
             ["train", "--resume", path],
             ["compare", path],
+            ["report", path, "-o", str(here / "report.html")],
+            ["export", path, str(here / "policy.onnx")],
+            ["transfer", path, "--episodes", "1"],
             ["study", "visual-shac", "--runs", path],
         ):
             err = refused(line, capsys, here)
@@ -115,6 +119,19 @@ def test_the_flag_lets_a_stored_task_be_evaluated_resumed_and_compared(stored, h
     resume = ["train", "--resume", path, "--env-steps", str(2 * STEPS)]
     assert main([*resume, "--stop-at", str(2 * STEPS), "--trust-code"]) == 0
     assert len(Run.open(path).metrics()) == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [["report", "-o", "report.html"], ["transfer", "--episodes", "1"], ["export", "policy.onnx"]],
+    ids=lambda line: line[0],
+)
+def test_the_flag_lets_a_stored_task_be_carried_away(stored, here, line):
+    if line[0] == "export" and not os.environ.get("CI"):
+        pytest.importorskip("onnxruntime")
+    name, *rest = line
+    assert main([name, str(stored("env", "task")), *rest, "--trust-code"]) == 0
+    assert (here / "ran").exists() == (name != "report")  # which only reads numbers
 
 
 def test_python_trusts_by_an_argument_once_in_a_process(stored, here):

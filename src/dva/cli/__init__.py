@@ -13,12 +13,18 @@ from collections.abc import Sequence
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
+    "demo": "Train a cart to swing up a pole from pixels, in minutes on a CPU, and film it.",
     "train": "Train a policy; writes a run folder. --resume continues one.",
     "eval": "Evaluate the deterministic policy of a run; --video films it.",
+    "pretrained": "List the trained policies of the package, or unpack one as a run folder.",
     "random": "Film a random (or motionless) agent, to see a task without training.",
     "benchmark": "Train every algorithm on every task with every seed; can be started again.",
     "compare": "Draw runs against each other: return over time and steps, a table, phases.",
+    "view": "Show a run or a task in the browser: in 3-D, live, with controls.",
+    "report": "Write runs as one HTML page: curves, phases, videos, settings; needs no network.",
     "study": "Check a claim of the paper; writes a figure and its numbers.",
+    "export": "Write the policy of a run as an ONNX graph with a contract, for a robot's computer.",
+    "transfer": "Try the policy of a run in MuJoCo's own physics; prints both returns.",
     "list": "List tasks, algorithms and presets.",
     "doctor": "Check the installation; --replay shows what made a run non-finite.",
 }
@@ -26,6 +32,7 @@ COMMANDS = {
 
 EXAMPLES = """\
 examples:
+  dva demo                                            pixels to a swing-up, in minutes
   dva doctor                                          is everything installed?
   dva random cartpole --video cartpole.mp4            see a task
   dva train cartpole                                  train it, here and now

@@ -60,8 +60,8 @@ class BenchmarkFlags:
     jobs: int | None = None
     """Runs at a time; None: 1, on a cluster as many as it has room for."""
     ray: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
-    """Address of a Ray cluster to run on, or auto; needs the extra dva[ray]. The output must be a
-    folder that all machines share."""
+    """Address of a Ray cluster to run on, or auto; needs the extra dva-rl[ray]. The output must be
+    a folder that all machines share."""
     output: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("runs/benchmark")
     """Folder of the runs."""
     retries: int = 2

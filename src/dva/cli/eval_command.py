@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +25,7 @@ class EvalFlags:
     """
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
+    """Folder of the run; with --pretrained a task."""
     episodes: int = 64
     """Number of episodes."""
     video: Path | None = None
@@ -32,22 +34,31 @@ class EvalFlags:
     """Print one JSON object with the return of every episode instead of text."""
     checkpoint: Literal["latest", "best"] = "latest"
     """Which checkpoint to evaluate: the last one, or the one with the best return in training."""
+    pretrained: bool = False
+    """Evaluate the trained policy of a task that comes with the package (`dva pretrained`)."""
     device: str = "auto"
     """auto, cpu or cuda."""
     trust_code: bool = False
     """Import code of the run's own that its configuration names as MODULE:NAME."""
 
 
+@contextmanager
+def _opened(flags: EvalFlags) -> Iterator[runs.Run]:
+    """Opens the run, or unpacks a trained policy for as long as it is needed."""
+    if not flags.pretrained:
+        yield runs.Run.open(flags.run, flags.trust_code)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield runs.unpack_pretrained(str(flags.run), folder)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
     flags = parse(EvalFlags, arguments, "eval")
-    found = runs.evaluate_run(
-        runs.Run.open(flags.run, flags.trust_code),
-        flags.episodes,
-        flags.checkpoint,
-        flags.device,
-        flags.video,
-    )
+    with _opened(flags) as found_run:
+        found = runs.evaluate_run(
+            found_run, flags.episodes, flags.checkpoint, flags.device, flags.video
+        )
     if flags.json:
         video = str(flags.video) if flags.video else None
         print(json.dumps({"run": str(flags.run), "video": video, **found.to_dict()}))

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import tyro
 
@@ -33,6 +33,7 @@ DESCRIPTION = """Train a policy: from pixels (shac: from states), unless --obser
 Everything is written to a run folder. Ctrl-C saves a checkpoint and says how to resume. Defaults
 below are those of {task} with algorithm {algo} and preset {preset}; others have others."""
 
+OTHERS = ("--algo", "--preset", "--resume", "--track")
 TRUST = {"--trust-code": 0, "--no-trust-code": 0}
 
 
@@ -42,7 +43,10 @@ class TrainFlags(runs.TrainConfig[AlgorithmConfig], Generic[AlgorithmConfig]):
 
     resume: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Resume the run in this folder; only --env-steps, --minutes, --stop-at,
-    --checkpoint-interval and --video-interval may be given with it."""
+    --checkpoint-interval, --video-interval and --track may be given with it."""
+    track: Literal["wandb", "mlflow"] | None = None
+    """Tell a tracker of every iteration: wandb (Weights & Biases) or mlflow, each an extra of that
+    name. It may differ from session to session."""
     trust_code: bool = False
     """Import code that the configuration of a resumed run, or of an expert's, names as MODULE:NAME.
     What this command line names is imported anyway."""
@@ -55,7 +59,9 @@ def run(arguments: Sequence[str]) -> int:
         with group.first():  # process 0 says what is wrong, once
             config, resumed = _read(arguments)
             require_group(config, group)
-        return (_follow if group.rank > 0 else _lead)(config, resumed, group)
+        if group.rank > 0:
+            return _follow(config, resumed, group)
+        return _lead(config, resumed, group, find_value(arguments, "--track"))
     except ProcessLost as error:
         if group.rank == 0:
             print(f"error: {error}", file=sys.stderr)
@@ -74,11 +80,13 @@ def _read(arguments: Sequence[str]) -> tuple[runs.TrainConfig, runs.Run | None]:
     return config, resumed
 
 
-def _lead(config: runs.TrainConfig, resumed: runs.Run | None, group: Group) -> int:
+def _lead(
+    config: runs.TrainConfig, resumed: runs.Run | None, group: Group, track: str | None
+) -> int:
     """Trains, and reports; returns the exit status."""
     try:
         with Progress(config, sys.stdout) as progress:
-            outcome = runs.train(config, progress.update, resumed, group)
+            outcome = runs.train(config, progress.update, resumed, group, track)
     except KeyboardInterrupt:
         say_error(f"interrupted{_kept(config, resumed)}")
         return 128 + signal.SIGINT
@@ -103,7 +111,7 @@ def new_config(arguments: Sequence[str]) -> runs.TrainConfig:
     algo = find_value(arguments, "--algo") or "dva"
     with usage_errors():
         parts = (EnvConfig, runs.RunConfig, learning.get(algo).config)
-    taken = {**arities(*parts), "--algo": 1, "--preset": 1, "--resume": 1, **TRUST}
+    taken = {**arities(*parts), **dict.fromkeys(OTHERS, 1), **TRUST}
     place = find_task(arguments, taken, tasks.names())
     if place is not None:
         task = arguments[place]

@@ -26,8 +26,8 @@ class GymnasiumVectorEnv(VectorEnv):
 
     Observations are dictionaries with the entries of the environment's observation spec, such as
     "state" float32 (N, O) and "pixels" uint8 (N, 3 * frame_stack, H, W); actions are float32 (N, A)
-    in [-1, 1]. Where an episode ends, infos["final_obs"][i] is its last observation and
-    infos["final_info"] holds its "episode_return", "episode_length" and "nonfinite", beside
+    in [-1, 1]. Where an episode ends, `infos["final_obs"][i]` is its last observation and
+    `infos["final_info"]` holds its "episode_return", "episode_length" and "nonfinite", beside
     Gymnasium's masks ("_final_obs", ...).
     """
 

@@ -52,8 +52,9 @@ class VectorEnv:
         ValueError: task and robot do not fit, or two sensors have the same name.
 
     Attributes:
-        task, simulator, num_envs, blind_envs, device, action_spec, observation_spec, policy_spec,
-        episode_length [control steps], stochastic_start, final_observations: as given.
+        task: as given, and so are simulator, num_envs, blind_envs, device, action_spec,
+            observation_spec, policy_spec, episode_length [control steps], stochastic_start and
+            final_observations.
         on_nonfinite: None, or called after a step with non-finite environments: with the state
             before it, the action (N, A) and which environments those are, bool (N,).
     """

@@ -29,7 +29,10 @@ class ActorPolicy(nn.Module):
     Args:
         observation_spec: the entries that the policy reads.
         action_spec: what its actions mean.
-        trunk_size, hidden, log_std_init, center_features: as for `Actor`.
+        trunk_size: as for `Actor`.
+        hidden: as for `Actor`.
+        log_std_init: as for `Actor`.
+        center_features: as for `Actor`.
         precision: arithmetic of the actor's large layers.
         device: where the policy acts. Parameters are drawn on the CPU, so that a seed gives the
             same policy on every device.

@@ -109,7 +109,8 @@ class RandomPolicy(_Memoryless):
     """Draws every action uniformly from [-1, 1].
 
     Args:
-        observation_spec, action_spec: those of the environment.
+        observation_spec: that of the environment.
+        action_spec: that of the environment.
         seed: seed of the draws.
     """
 

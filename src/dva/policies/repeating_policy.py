@@ -26,7 +26,9 @@ class RepeatingPolicy(nn.Module):
     Args:
         observation_spec: the entries that the policy reads.
         action_spec: what its actions mean.
-        trunk_size, hidden, squash: of the `HeadActor`.
+        trunk_size: of the `HeadActor`.
+        hidden: of the `HeadActor`.
+        squash: of the `HeadActor`.
         gaussian: whether the actor also has standard deviations, which acting leaves out.
         action_repeat: R.
         crop: height and width of the middle of the images, which alone it sees [pixels]; None: all.

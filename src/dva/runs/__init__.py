@@ -13,6 +13,7 @@ from dva.runs.config import RunConfig, TrainConfig, default_config
 from dva.runs.evaluate_run import evaluate_run, make_env
 from dva.runs.evaluation import Evaluation, evaluate
 from dva.runs.policy import load_policy
+from dva.runs.pretrained import pretrained_about, pretrained_names, unpack_pretrained
 from dva.runs.run import Run
 from dva.runs.training import Outcome, Update, follow, train
 
@@ -31,5 +32,8 @@ __all__ = [
     "follow",
     "load_policy",
     "make_env",
+    "pretrained_about",
+    "pretrained_names",
     "train",
+    "unpack_pretrained",
 ]

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from dva import __version__
+
 __all__ = ["describe_device", "describe_machine", "git_commit", "versions"]
 
 PACKAGES = (
-    "dva",
     "torch",
     "warp-lang",
     "mujoco",
@@ -27,7 +28,7 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "dva": __version__}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

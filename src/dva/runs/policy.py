@@ -5,6 +5,7 @@ from pathlib import Path
 from dva import learning
 from dva.compute.device import resolve_device
 from dva.compute.errors import UsageError, one_line, usage_errors
+from dva.compute.precision import Precision
 from dva.learning.state import strip_prefix
 from dva.policies import SavedPolicy
 from dva.runs.checkpoint import Checkpoint, load_checkpoint
@@ -43,9 +44,16 @@ def load_policy(
 
 
 def policy_of(
-    run: Run, checkpoint: Checkpoint, device: str | None = None, threads: int | None = None
+    run: Run,
+    checkpoint: Checkpoint,
+    device: str | None = None,
+    threads: int | None = None,
+    precision: Precision | None = None,
 ) -> SavedPolicy:
     """Rebuilds the policy that one of a run's checkpoints holds; see `load_policy`.
+
+    Args:
+        precision: arithmetic of a policy whose description names one; None: as it says.
 
     Raises:
         UsageError: the checkpoint holds none of the run's algorithm.
@@ -54,7 +62,10 @@ def policy_of(
         entry = learning.get(run.config.algo)
         where = resolve_device(run.config.run.device if device is None else device)
     try:
-        policy = entry.policy.rebuild(checkpoint.info[POLICY], where, threads)
+        description = dict(checkpoint.info[POLICY])
+        if precision is not None and "precision" in description:
+            description["precision"] = precision
+        policy = entry.policy.rebuild(description, where, threads)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"{checkpoint.path.with_suffix('.json')} does not describe a policy of "

@@ -20,6 +20,7 @@ from dva.runs.learner import require_savable
 from dva.runs.resume import continued_config, require_continuable
 from dva.runs.run import Run
 from dva.runs.session import Session
+from dva.runs.trackers import require_tracker, tracking
 
 __all__ = ["Outcome", "Report", "Update", "follow", "train"]
 
@@ -73,6 +74,7 @@ def train(
     report: Report = lambda update: None,
     resume: Run | None = None,
     group: Group = ALONE,
+    track: str | None = None,
 ) -> Outcome:
     """Trains until the planned environment steps, the time or a signal ends it.
 
@@ -87,10 +89,12 @@ def train(
         report: called with an `Update` after every iteration and with messages.
         resume: a run to continue from its latest checkpoint.
         group: processes that train together, of which this is the first; the others call `follow`.
+        track: a tracker that is told of every iteration, of `TRACKERS`.
 
     Raises:
         UsageError: a value is not allowed, the run's folder is taken, a value other than those
-            three differs from the run's, or there is nothing to do.
+            three differs from the run's, the tracker's package is missing, or there is nothing to
+            do.
     """
     started = time.perf_counter()
     if config is None:
@@ -98,6 +102,8 @@ def train(
             raise UsageError("Give a configuration, or a run to resume.")
         config = continued_config(resume.config)
     config.validate()
+    if track is not None:
+        require_tracker(track)
     planned, paced = 0, None
     if resume is None:
         Run.require_free(config.run.run_dir)
@@ -112,15 +118,17 @@ def train(
     def say(text: str) -> None:
         report(Update(message=text))
 
-    def show(row: dict[str, Any], last_step: int, seconds_left: float | None) -> None:
-        report(Update(None, row, last_step, seconds_left))
-
     # Built before the folder is made: what cannot be built leaves no empty run behind.
     say("Building the environment (the first time compiles kernels)")
     with _built(config, group, resume) as built:
         run = Run.create(config) if resume is None else resume
-        with run.locked():
-            run.config, run.paced = config, paced
+        run.config, run.paced = config, paced
+        with run.locked(), tracking(track, run, say) as told:
+
+            def show(row: dict[str, Any], last_step: int, seconds_left: float | None) -> None:
+                told.log(row)
+                report(Update(None, row, last_step, seconds_left))
+
             if built.expert is not None:
                 keep_expert(run, built.expert)
             session = Session(run, built.env, built.algorithm, built.context, started, say, show)
@@ -129,7 +137,8 @@ def train(
             reason = session.train()
             give_order(group, Order.STOP)
             group.leave()
-            evaluation = session.conclude(reason)
+            evaluation = told.evaluation = session.conclude(reason)
+            told.finished = reason != "interrupted"
     signal, watch = session.interrupt.signal, session.watch
     return Outcome(run, reason, signal, evaluation, watch.last_warning, watch.learned_nothing)
 

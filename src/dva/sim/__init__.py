@@ -5,13 +5,15 @@ step, with gradients through autograd where the simulator is differentiable. `Si
 contract, `State` what it advances; `Skeleton` is what robots of all simulators share, `Model` adds
 what ours needs. `WarpSimulator` is ours: penalty contact with a ground plane, joint springs,
 damping, limits and armature in generalized coordinates, as Warp kernels that run on CPU and CUDA.
-Change its equations in `warp.kernels`; nothing outside this room depends on how they are computed.
+`MujocoSimulator` is MuJoCo itself, without gradients, to try policies in. Change the equations of
+ours in `warp.kernels`; nothing outside this room depends on how they are computed.
 """
 
 from dva.sim.coordinates import to_mujoco
 from dva.sim.mjcf.importer import load_model
 from dva.sim.mjcf.skeleton import read_skeleton
 from dva.sim.model import FREE, PRISMATIC, REVOLUTE, Model, Skeleton
+from dva.sim.mujoco_simulator import MujocoSimulator
 from dva.sim.registry import find_simulator, register_simulator
 from dva.sim.simulator import Simulator, SimulatorFactory, SimulatorRequest, StateStorage
 from dva.sim.stability import stable_substeps
@@ -23,6 +25,7 @@ __all__ = [
     "FREE",
     "LinkPoses",
     "Model",
+    "MujocoSimulator",
     "PRISMATIC",
     "REVOLUTE",
     "Simulator",

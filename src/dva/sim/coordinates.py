@@ -7,7 +7,7 @@ import torch
 from dva.sim.model import FREE, Skeleton
 from dva.sim.quaternions import rotate
 
-__all__ = ["to_mujoco"]
+__all__ = ["from_mujoco", "to_mujoco"]
 
 
 @overload
@@ -51,3 +51,30 @@ def to_mujoco(
         conjugate = quaternion * quaternion.new_tensor([-1.0, -1.0, -1.0, 1.0])
         qvel[:, d + 3 : d + 6] = rotate(conjugate, angular)
     return qpos, qvel
+
+
+def from_mujoco(
+    model: Skeleton, qpos: torch.Tensor, qvel: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Converts MuJoCo's coordinates and velocities to ours: the inverse of `to_mujoco`.
+
+    Args:
+        model: the robot.
+        qpos: (N, nq).
+        qvel: (N, nd).
+
+    Returns:
+        joint_q (N, nq), joint_qd (N, nd).
+    """
+    joint_q, joint_qd = qpos.clone(), qvel.clone()
+    for i in range(model.num_links):
+        if model.link_joint[i] != FREE:
+            continue
+        c, d = int(model.link_coordinate[i]), int(model.link_dof[i])
+        quaternion = qpos[:, c + 3 : c + 7].roll(-1, dims=1)
+        angular = rotate(quaternion, qvel[:, d + 3 : d + 6])
+        com = rotate(quaternion, qpos.new_tensor(model.link_com[i]).expand(len(qpos), 3))
+        joint_q[:, c + 3 : c + 7] = quaternion
+        joint_qd[:, d : d + 3] = qvel[:, d : d + 3] + torch.linalg.cross(angular, com)
+        joint_qd[:, d + 3 : d + 6] = angular
+    return joint_q, joint_qd

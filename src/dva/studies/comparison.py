@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dva.runs import Run, UsageError
+from dva.runs.config import config_to_dict
 from dva.runs.matrix.plan import MATRIX, read_matrix
 from dva.runs.matrix.sessions import find_standing
 from dva.runs.run import CONFIG
@@ -104,7 +105,10 @@ class Comparison:
 
 
 def compare(
-    paths: Sequence[Path], thresholds: Sequence[float] = (), trust_code: bool = False
+    paths: Sequence[Path],
+    thresholds: Sequence[float] = (),
+    trust_code: bool = False,
+    split: bool = False,
 ) -> Comparison:
     """Reads runs and summarises them.
 
@@ -112,10 +116,12 @@ def compare(
         paths: folders of runs, of benchmarks, or folders that hold runs.
         thresholds: returns; how long each run took to reach them is looked up.
         trust_code: let modules be imported that the runs' configurations name as MODULE:NAME.
+        split: whether runs of one algorithm that differ in more than their seeds are groups of
+            their own, labelled by what differs; otherwise they are refused.
 
     Raises:
         UsageError: a folder holds no run, a run cannot be read, or runs of one algorithm differ in
-            more than their seeds.
+            more than their seeds and are not to be split.
     """
     members, notes = _find(paths, trust_code)
     groups: dict[tuple[str, str], list[Member]] = {}
@@ -134,6 +140,12 @@ def compare(
             notes.append(f"No curve: in {member.run.path} no episode has ended yet.")
     if not groups:
         raise UsageError(f"No run in {', '.join(map(str, paths))} has metrics yet: train longer.")
+    if split:
+        groups = {
+            (task, own): part
+            for (task, label), group in groups.items()
+            for own, part in _split(label, group).items()
+        }
     found = [_group(task, label, group) for (task, label), group in groups.items()]
     order = list(dict.fromkeys(group.task for group in found))
     found.sort(key=lambda group: order.index(group.task))
@@ -198,6 +210,26 @@ def _open_cells(folder: Path, trust_code: bool) -> tuple[list[Member], list[str]
             fault = f"has {seconds / 60:.1f} of {matrix.minutes:g} minutes"
         found.append(Member(run, fault, rows))
     return found, missing
+
+
+def _split(label: str, members: Sequence[Member]) -> dict[str, list[Member]]:
+    """Divides runs into those alike but for their seeds, by a label that says how they differ."""
+    settings = [
+        {**stored["env"], **stored["algorithm"]}
+        for stored in (config_to_dict(member.run.config) for member in members)
+    ]
+    differing = [
+        name for name in settings[0] if any(own[name] != settings[0][name] for own in settings)
+    ]
+    parts: dict[str, list[Member]] = {}
+    for member, own in zip(members, settings, strict=True):
+        words = [f"{name} {own[name]}" for name in differing]
+        name = ", ".join([label, *words])
+        seeds = [other.run.config.run.seed for other in parts.get(name, [])]
+        if member.run.config.run.seed in seeds:  # made twice, not another seed
+            name = f"{name}, {member.run.name}"
+        parts.setdefault(name, []).append(member)
+    return parts
 
 
 # ---------------------------------------------------------------------- numbers

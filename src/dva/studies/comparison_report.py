@@ -22,6 +22,7 @@ __all__ = [
     "phase_rows",
     "save_comparison",
     "table",
+    "table_cells",
 ]
 
 PHASES = ("simulation", "rendering", "rollout")
@@ -225,6 +226,19 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def table(comparison: Comparison) -> list[str]:
     """Returns the numbers of every algorithm on every task as lines of text."""
+    lines = table_cells(comparison)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < 2 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def table_cells(comparison: Comparison) -> list[list[str]]:
+    """Returns the rows of the table, the names of its columns first; the first two are words."""
     lines = [
         ["task", "algorithm", "seeds", "return", "evaluation", "steps", "minutes", "steps/s",
          "updates/s", "memory", *(f"to {value:g}" for value in comparison.thresholds)]
@@ -241,14 +255,7 @@ def table(comparison: Comparison) -> list[str]:
                 *(_reached(numbers, f"{value:g}") for value in comparison.thresholds),
             ]
         )  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place < 2 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
+    return lines
 
 
 def _number(value: float | None, digits: int = 0) -> str:

@@ -219,7 +219,8 @@ class DVA(FirstOrderAlgorithm):
             return
         robots = torch.arange(self._restarts, device=self.device)
         blind = self.env.blind_envs
-        self.env.begin_at(robots, blind + robots % (self.env.num_envs - blind))
+        first = self.guide.replay.count * self._restarts  # each in its turn, where they are fewer
+        self.env.begin_at(robots, blind + (robots + first) % (self.env.num_envs - blind))
 
     def rollout(self) -> Rollout:
         """Block 1: collects h steps; the policy leaves no graph, the physics leaves one."""
@@ -352,8 +353,8 @@ _GUIDED = {
 # many that the policy is as good as its guide at all times.
 _GUIDED_VALUES: dict[str, Values] = {
     "cpu": {
-        "guide": True, "guide_envs": 56, "num_envs": 8, "horizon": 32, "iterations": 1_000,
-        "actor_learning_rate": 2e-3, "imitation_steps": 12,
+        "guide": True, "guide_envs": 56, "guide_restarts": 16, "num_envs": 8, "horizon": 32,
+        "iterations": 1_000, "actor_learning_rate": 2e-3, "imitation_steps": 12,
     },
     "fast": {
         "guide": True, "guide_envs": 768, "num_envs": 256, "iterations": 1_000,

@@ -104,7 +104,8 @@ class DreamerPolicy(nn.Module):
         self.observation_spec.check(observation)
         repeats = state["repeats"]
         old = repeats > 0
-        if bool(old.all()):
+        # An exported graph has no branches: it looks every time, and the result is the same.
+        if not torch.compiler.is_exporting() and bool(old.all()):
             return state["action"], {**state, "repeats": repeats - 1}
         here = {name: observation[name].to(self.device) for name in self.observation_spec}
         _, new = self.choose(here, state)

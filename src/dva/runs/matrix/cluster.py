@@ -1,7 +1,7 @@
 """Sessions as tasks of a Ray cluster. The folder of the runs must be one that all machines share.
 
-Ray is the extra `dva[ray]`; it is imported when a cluster is asked for. It places the sessions and
-says how they ended; what is tried again is up to the schedule, as on one machine.
+Ray is the extra `dva-rl[ray]`; it is imported when a cluster is asked for. It places the sessions
+and says how they ended; what is tried again is up to the schedule, as on one machine.
 """
 
 import importlib

@@ -21,7 +21,7 @@ from dva.sim.mjcf.skeleton import build_skeleton, element_name
 from dva.sim.mjcf.validation import check_compiled, check_ranges
 from dva.sim.model import FREE, Model, Skeleton
 
-__all__ = ["load_model"]
+__all__ = ["limit_laws", "load_model"]
 
 DEFAULT_LIMIT = (1e3, 1.0)
 """Stiffness and damping of a limit without `user` data [N/m, N s/m or N m/rad, N m s/rad]."""
@@ -142,18 +142,13 @@ def _material(m: mujoco.MjModel, geom: int) -> np.ndarray:
 def _dof_parameters(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, np.ndarray]:
     limit = np.tile([-np.inf, np.inf], (m.nv, 1))
     stiffness, target = np.zeros(m.nv), np.zeros(m.nv)
-    limit_law = np.zeros((m.nv, 2))
+    laws = limit_laws(m, skeleton)
     for dof in range(m.nv):
         joint = m.dof_jntid[dof]
         if skeleton.link_joint[skeleton.dof_link[dof]] == FREE:
             continue
         stiffness[dof] = np.ravel(m.jnt_stiffness[joint])[0]
         target[dof] = m.qpos_spring[m.jnt_qposadr[joint]]
-        user = m.jnt_user[joint][:2] if m.nuser_jnt >= 2 else np.zeros(2)
-        if user.any():
-            limit_law[dof] = user
-        elif m.jnt_limited[joint]:
-            limit_law[dof] = DEFAULT_LIMIT
         if m.jnt_limited[joint]:
             limit[dof] = m.jnt_range[joint]
     action, gear = _actuators(m, skeleton.path)
@@ -163,11 +158,26 @@ def _dof_parameters(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, np.ndarr
         "dof_damping": m.dof_damping.reshape(m.nv, -1)[:, 0].copy(),
         "dof_target": target,
         "dof_limit": limit,
-        "dof_limit_stiffness": limit_law[:, 0].copy(),
-        "dof_limit_damping": limit_law[:, 1].copy(),
+        "dof_limit_stiffness": laws[:, 0].copy(),
+        "dof_limit_damping": laws[:, 1].copy(),
         "dof_action": action,
         "dof_gear": gear,
     }
+
+
+def limit_laws(m: mujoco.MjModel, skeleton: Skeleton) -> np.ndarray:
+    """Returns stiffness and damping of the limits, (nd, 2); the damping acts at all times."""
+    laws = np.zeros((m.nv, 2))
+    for dof in range(m.nv):
+        joint = m.dof_jntid[dof]
+        if skeleton.link_joint[skeleton.dof_link[dof]] == FREE:
+            continue
+        user = m.jnt_user[joint][:2] if m.nuser_jnt >= 2 else np.zeros(2)
+        if user.any():
+            laws[dof] = user
+        elif m.jnt_limited[joint]:
+            laws[dof] = DEFAULT_LIMIT
+    return laws
 
 
 def _actuators(m: mujoco.MjModel, path: Path) -> tuple[np.ndarray, np.ndarray]:

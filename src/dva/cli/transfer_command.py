@@ -1,0 +1,55 @@
+"""`dva transfer`: tries the policy of a run in MuJoCo's own physics."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from dva.cli.flags import parse
+from dva.deploy import transfer
+from dva.runs import Run
+
+__all__ = ["run"]
+
+
+@dataclasses.dataclass
+class TransferFlags:
+    """Try the policy of a run where MuJoCo itself simulates the same MJCF file.
+
+    MuJoCo's contacts, limits and integrator take the place of ours; the camera shows the policy
+    MuJoCo's states. Both returns are from the same starts.
+    """
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+    episodes: int = 16
+    """Number of episodes in each physics."""
+    video: Path | None = None
+    """MP4 file for a film of the first four episodes in MuJoCo, in real time."""
+    json: bool = False
+    """Print one JSON object with the return of every episode instead of text."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """Which checkpoint: the last one, or the one with the best return in training."""
+    trust_code: bool = False
+    """Import code of the run's own that its configuration names as MODULE:NAME."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command; returns the exit status."""
+    flags = parse(TransferFlags, arguments, "transfer")
+    run_ = Run.open(flags.run, flags.trust_code)
+    found = transfer(run_, flags.episodes, flags.checkpoint, flags.video)
+    if flags.json:
+        print(json.dumps({"run": str(flags.run), **found.to_dict()}))
+        return 0
+    print(f"{'physics':8}  {'return':>18}  {'episode length':>14}")
+    for name, one in (("ours", found.ours), ("MuJoCo", found.mujoco)):
+        print(f"{name:8}  {one.mean:10.1f} ± {one.std:5.1f}  {one.episode_length:14.1f}")
+    if found.kept is not None:
+        print(f"\nMuJoCo keeps {100 * found.kept:.0f} % of the return.")
+    if flags.video:
+        print(f"video     {flags.video}")
+    return 0
