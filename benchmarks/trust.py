@@ -10,26 +10,33 @@ failures. The exit status is 1 if there is any. Give --seed to try other moments
 """
 
 import argparse
-import contextlib
-import dataclasses
+import json
 import os
 import random
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from _breaking import Process, crash_at, damage, wait_for
 from _results import add_output_flags, report
-from dva.cli import doctor_command, eval_command, train_command  # noqa: F401 (imported once)
+from dva.cli import (  # noqa: F401 (imported once, before the forks)
+    benchmark_command,
+    compare_command,
+    doctor_command,
+    eval_command,
+    train_command,
+)
 from dva.cli import main as dva
 from dva.runs import Run
 from dva.runs.checkpoint import load_checkpoint, read_pointer
 from dva.runs.metrics import is_timing
+from dva.studies.comparison import compare
+from dva.studies.comparison_report import number_rows
 
 STEPS = 16
 """Environment steps of an iteration."""
@@ -37,75 +44,12 @@ TINY = (
     "cartpole --preset cpu --device cpu --threads 1 --num-envs 4 --horizon 4 --image-size 32 "
     f"--video-interval 0 --evaluation-episodes 2 --checkpoint-interval {STEPS}"
 ).split()
-HANGS = 600.0
-"""Seconds after which a process counts as hanging."""
+BENCHMARK = (
+    f"--tasks cartpole --algos dva ppo --seeds 1 --env-steps {8 * STEPS} --preset cpu --device cpu "
+    f"--threads 1 --set num-envs=4 --set horizon=4 --set image-size=32 --set evaluation-episodes=2 "
+    f"--set checkpoint-interval={STEPS}"
+).split()
 STRANGER = "from pathlib import Path\nPath({ran!r}).write_text('ran')\n"
-
-
-@dataclasses.dataclass
-class Ended:
-    """How a process ended."""
-
-    status: int
-    """Exit status; minus the signal that killed it."""
-    errors: str
-    """What it wrote to standard error."""
-    seconds: float
-
-    @property
-    def fault(self) -> str | None:
-        """What must not happen, whatever was done to the process."""
-        if self.status == -signal.SIGALRM:
-            return f"hung for {HANGS:g} s"
-        if "Traceback" in self.errors or "Exception ignored" in self.errors:
-            return f"traceback: {self.errors.strip().splitlines()[-1]:.200}"
-        return None
-
-
-class Process:
-    """A fork that runs something, with its output in files.
-
-    Args:
-        folder: where those lie.
-        run: what it does; returns the exit status.
-        out: descriptor of its standard output; None: a file.
-    """
-
-    def __init__(self, folder: Path, run: Callable[[], int], out: int | None = None) -> None:
-        self._errors, self._began = folder / "errors.txt", time.monotonic()
-        sys.stdout.flush()
-        self.number = os.fork()
-        if self.number:
-            return
-        status = 70
-        try:
-            signal.alarm(int(HANGS))
-            os.setpgid(0, 0)
-            descriptor = os.open(self._errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(descriptor, 2)
-            os.dup2(descriptor if out is None else out, 1)
-            # Whatever the parent has put in their place writes elsewhere.
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
-            status = run()
-            sys.stdout.flush()
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-
-    def kill(self, number: int) -> None:
-        """Sends a signal, unless the process has ended."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.number, number)
-
-    def wait(self) -> Ended:
-        """Waits for the end."""
-        _, status = os.waitpid(self.number, 0)
-        errors = self._errors.read_text(errors="replace") if self._errors.exists() else ""
-        return Ended(os.waitstatus_to_exitcode(status), errors, time.monotonic() - self._began)
 
 
 class Trials:
@@ -123,6 +67,7 @@ class Trials:
         self.more = str((iterations + 1) * STEPS)
         folder.mkdir(parents=True)
         self.failures: list[str] = []
+        self.table, self.benchmark_seconds = "", 0.0
         whole = str(folder / "whole")
         first = Process(folder, lambda: dva(["train", *self.flags, "--run-dir", whole])).wait()
         if first.status != 0:
@@ -160,6 +105,11 @@ class Trials:
         except ValueError as error:
             return f"checkpoint: {error}"
         return None
+
+    def benchmark(self, path: Path, *more: str) -> Process:
+        """Begins a benchmark of two algorithms, or goes on with it."""
+        line = ["benchmark", *BENCHMARK, "--output", str(path), *more]
+        return Process(self.folder, lambda: dva(line))
 
     # ------------------------------------------------------------------ one kind each
 
@@ -269,62 +219,48 @@ class Trials:
             if fault:
                 self.fail(f"stranger {number}, {field}, {line[0]}: {fault}")
 
+    def benchmarks(self, number: int) -> None:
+        """Kills a benchmark, mostly with what it has started, and again; then lets it end."""
+        if not self.table:
+            whole = self.folder / "whole-benchmark"
+            ended = self.benchmark(whole, "--no-warm-up").wait()
+            if ended.status != 0:
+                raise SystemExit(f"The undisturbed benchmark failed: {ended.errors}")
+            self.table, self.benchmark_seconds = table(whole), ended.seconds
+        path = self.folder / f"benchmark-{number}"
+        for _ in range(2):
+            process = self.benchmark(path, *self.random.choice(([], ["--no-warm-up"])))
+            time.sleep(self.random.uniform(0.0, self.benchmark_seconds))
+            process.kill(signal.SIGKILL, with_children=self.random.random() < 0.7)
+            fault = process.wait().fault
+            if fault:
+                self.fail(f"benchmark {number}: {fault}")
+        ended = self.benchmark(path, "--no-warm-up").wait()
+        fault = ended.fault or (f"status {ended.status}" if ended.status else None)
+        if not fault and table(path) != self.table:
+            fault = "another table than that of the undisturbed benchmark"
+        if fault:
+            self.fail(f"benchmark {number}: {fault}")
+
 
 def repeatable(path: Path) -> list[dict[str, Any]]:
     """The metrics of a run without those that depend on the machine's speed or memory."""
     return [{k: v for k, v in row.items() if not is_timing(k)} for row in Run.open(path).metrics()]
 
 
-def wait_for(path: Path) -> None:
-    """Waits until there is something in a file."""
-    deadline = time.monotonic() + HANGS
-    while time.monotonic() < deadline and not (path.is_file() and path.stat().st_size):
-        time.sleep(0.02)
+def table(path: Path) -> str:
+    """What `dva compare` says of a benchmark, and the metrics of its runs, without the times."""
+    speeds = ("minutes", "second", "memory", "run")
+    numbers = [
+        {k: v for k, v in row.items() if not any(speed in k for speed in speeds)}
+        for rows in number_rows(compare([path], (0.0,)))
+        for row in rows
+    ]
+    runs = sorted(config.parent for config in path.glob("*/config.yaml"))
+    return json.dumps([numbers, [[run.name, repeatable(run)] for run in runs]])
 
 
-def crash_at(last: int) -> None:
-    """Lets this process end, without tidying up, at a call to the system that writes files."""
-    count = 0
-    for owner, name in (
-        (os, "fsync"), (os, "replace"), (os, "chmod"), (Path, "mkdir"), (Path, "touch"),
-        (Path, "unlink"), (Path, "write_text"),
-    ):  # fmt: skip
-        call = getattr(owner, name)
-
-        def counted(*arguments: Any, call: Any = call, **options: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count == last:
-                if call.__name__ == "write_text":
-                    call(arguments[0], arguments[1][: len(arguments[1]) // 2])
-                os._exit(9)
-            return call(*arguments, **options)
-
-        setattr(owner, name, counted)
-
-
-def damage(file: Path, chance: random.Random) -> str:
-    """Damages a file; says how."""
-    content = bytearray(file.read_bytes())
-    place = chance.randrange(max(1, len(content)))
-    how = chance.choice(("flipped bit", "cut", "zeros", "empty", "blank line", "missing", "folder"))
-    if how == "flipped bit" and content:
-        content[place] ^= 1 << chance.randrange(8)
-    elif how == "cut":
-        del content[place:]
-    elif how == "zeros":
-        content[place : place + 64] = bytes(64)
-    elif how == "blank line":
-        content[place:place] = b"\n\n"
-    file.unlink()
-    if how == "folder":
-        file.mkdir()
-    elif how != "missing":
-        file.write_bytes(b"" if how == "empty" else bytes(content))
-    return how
-
-
-KINDS = ("kills", "crashes", "pipes", "damages", "strangers")
+KINDS = ("kills", "crashes", "pipes", "damages", "strangers", "benchmarks")
 
 
 def main() -> int:

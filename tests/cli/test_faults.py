@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import pty
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +87,40 @@ def test_the_status_of_a_command_outlives_its_output(monkeypatch):
         monkeypatch.setattr(list_command, "run", lambda arguments: status)  # noqa: B023
         assert main(["list"]) == status
     os.close(spare)
+
+
+def command(line: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs `dva` in a process of its own."""
+    code = "import sys; from dva.cli import main; sys.exit(main())"
+    return subprocess.run([sys.executable, "-P", "-c", code, *line], text=True, **options)
+
+
+def test_output_onto_a_full_disk_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = command(["list"], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr == "error: the output cannot be written: No space left on device.\n"
+
+
+def test_training_ends_as_it_does_though_its_output_cannot_be_written(tmp_path):
+    small = ["--env-steps", "16", "--evaluation-episodes", "0", "--video-interval", "0"]
+    with open("/dev/full", "w") as full:
+        line = [*TINY, *small, "--run-dir", str(tmp_path / "full")]
+        done = command(line, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    assert "The display has failed; training goes on without" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "full" / "checkpoints" / "latest.json").is_file()
+
+
+def test_streams_that_are_closed_take_no_file_with_them(tmp_path):
+    small = ["--env-steps", "16", "--evaluation-episodes", "0", "--video-interval", "0"]
+    line = [*TINY, *small, "--run-dir", str(tmp_path / "closed")]
+    done = command(line, preexec_fn=lambda: os.closerange(0, 3))
+    assert done.returncode == 0
+    assert (tmp_path / "closed" / "checkpoints" / "latest.json").is_file()
+    (row,) = (tmp_path / "closed" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(row)["env_steps"] == 16
 
 
 def test_a_value_that_an_environment_refuses_is_one_line(tmp_path, capsys, monkeypatch):

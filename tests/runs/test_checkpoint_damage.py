@@ -192,6 +192,14 @@ def test_every_damage_is_one_line(pristine: Path, tmp_path: Path):
     assert count > 500
 
 
+def test_more_iterations_than_steps_are_refused(pristine: Path, tmp_path: Path):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(pristine, folder)
+    mutate(f"{STEP_2}.json", "iteration", 10**18, rehash=True)(folder)
+    with pytest.raises(UsageError, match='"iteration" is 1000000000000000000, more than "env_st'):
+        load_checkpoint(folder)
+
+
 def test_a_flipped_bit_of_the_tensors_is_never_read(pristine: Path, tmp_path: Path):
     size = 8 * (pristine / f"{STEP_2}.safetensors").stat().st_size
     for bit in range(0, size, size // 60):

@@ -139,7 +139,7 @@ def test_tensorboard_is_left_out_where_it_fails(tmp_path):
     writer._events._file.close()
     full = writer._events._file = open("/dev/full", "wb")
     writer._events._writer = RecordWriter(full)
-    for iteration in range(100):
+    for iteration in range(1, 101):
         writer.write({"iteration": iteration, "env_steps": 1})
         writer.flush()
     writer.close()
@@ -169,3 +169,24 @@ def test_the_curve_needs_a_finished_episode(tmp_path):
     path.write_text(json.dumps(row) + "\n")
     assert draw_curve(path, picture, "title")
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("iteration", [2, 1, 0, -3])
+def test_a_row_that_comes_again_is_named_and_dropped_with_a_copy(tmp_path, iteration):
+    path = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"iteration": x, "env_steps": 16}) for x in (1, 2, iteration, 3)]
+    path.write_text("\n".join(lines) + "\n")
+    fault = f'"iteration" is {iteration} after 2'
+    with pytest.raises(UsageError, match=f"Line 3 .* is damaged: {fault}"):
+        read_metrics(path)
+    said = truncate_metrics(path, 3)
+    assert said is not None and fault in said and "lacks" not in said
+    assert [row["iteration"] for row in read_metrics(path)] == [1, 2, 3]
+
+
+def test_what_is_missing_is_counted_however_much_it_is(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(f'{{"iteration": {x}, "env_steps": 1}}\n' for x in (1, 3)))
+    said = truncate_metrics(path, 10**18)
+    assert said is not None
+    assert f"lacks {10**18 - 2} of {10**18} iterations, the first of them 2." in said

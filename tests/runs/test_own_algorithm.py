@@ -221,6 +221,16 @@ def pretended_cuda(monkeypatch) -> dict[str, torch.Tensor]:
     return kept
 
 
+def test_a_random_state_that_is_none_is_one_line(own, tmp_path):
+    cpu = torch.device("cpu")
+    with build(own()) as built:
+        tensors = collect_tensors(built.algorithm, cpu)
+    tensors["torch_generator"].zero_()
+    checkpoint = Checkpoint(tensors, {}, tmp_path / "step.safetensors")
+    with pytest.raises(UsageError, match="step.safetensors does not fit algorithm own: Invalid"):
+        restore_random_state(checkpoint, "own", cpu)
+
+
 def test_the_random_state_of_a_gpu_comes_back(own, pretended_cuda, tmp_path):
     cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
     with build(own()) as built:
@@ -233,11 +243,11 @@ def test_the_random_state_of_a_gpu_comes_back(own, pretended_cuda, tmp_path):
         pretended_cuda["state"] = first + 1
         for device in (cpu, cuda):  # a CPU does not mind
             load_tensors(checkpoint, algorithm, "own", device)
-            restore_random_state(checkpoint, device)
+            restore_random_state(checkpoint, "own", device)
             assert torch.equal(pretended_cuda["state"], first) == (device == cuda)
         # A checkpoint of a version that did not save it.
         load_tensors(Checkpoint(usual, {}, checkpoint.path), algorithm, "own", cuda)
-        restore_random_state(Checkpoint(usual, {}, checkpoint.path), cuda)
+        restore_random_state(Checkpoint(usual, {}, checkpoint.path), "own", cuda)
         tensors["torch_cuda_generator"] = first[:3]
         with pytest.raises(UsageError, match="'torch_cuda_generator' of shape"):
             load_tensors(checkpoint, algorithm, "own", cuda)

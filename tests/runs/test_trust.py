@@ -20,9 +20,11 @@ from dva.learning import registry as algorithms
 from dva.learning.first_order import action_gradient
 from dva.runs import Run, UsageError
 from dva.runs.matrix.plan import MATRIX, Matrix, read_matrix, write_matrix
+from dva.runs.matrix.workers import Job, launch
 from dva.runs.nan_guard import dump_nonfinite
 from dva.runs.trust import require_trust
 from dva.sim import registry as simulators
+from dva.studies.peak_memory import ROUTES, measure_apart
 from dva.tasks import registry
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment")  # of tests before
@@ -225,4 +227,17 @@ def test_a_stray_file_is_not_taken_for_a_library(here):
             env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0 and "cartpole" in done.stdout, done.stderr
+    assert not (here / "ran").exists()
+
+
+def test_processes_that_commands_start_take_no_stray_file_either(here, monkeypatch):
+    for name in ("dva", "dill", "torch", "runpy"):
+        (here / f"{name}.py").write_text("open('ran', 'w')\n")
+    source = str(Path(plugins.__file__).parents[2])
+    monkeypatch.setenv("PYTHONPATH", source)
+    assert launch(Job("run", ("list",), here / "log"), (), {}).wait() == 0
+    assert "cartpole" in (here / "log").read_text()
+    size = {"num_envs": 1, "horizon": 1, "image_size": 16}
+    about = {"task": "cartpole", "seed": 0, "device": "cpu", "state_storage": "full"}
+    assert measure_apart(route=next(iter(ROUTES)), **about, **size)
     assert not (here / "ran").exists()

@@ -89,6 +89,19 @@ def test_an_ffmpeg_that_hangs_is_ended(tmp_path, monkeypatch, text):
     assert [file.name for file in tmp_path.iterdir()] == ["ffmpeg"]
 
 
+def test_what_a_hanging_script_has_started_is_ended_too(tmp_path, monkeypatch):
+    script = program(tmp_path, f"sleep 100 & echo $! > {tmp_path}/child; wait")
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: script)
+    monkeypatch.setattr(video, "PATIENCE", 0.5)
+    with pytest.raises(FileError, match="has done nothing"):
+        write(tmp_path / "video.mp4", 3, 256, 256)
+    child = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/stat")
+    deadline = time.monotonic() + 10
+    while child.exists() and child.read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_an_ffmpeg_that_cannot_be_started_is_named(tmp_path, monkeypatch):
     def none() -> str:
         raise RuntimeError("No ffmpeg exe could be found.\nInstall it.")

@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the command line after the program's name; None: the process' own.
     """
+    from dva.cli.output import complete_streams, output_may_go, say_error, tolerate_characters
+
+    complete_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
@@ -57,7 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dva {__version__}")
         return 0
     command, rest = arguments[0], arguments[1:]
-    from dva.cli.output import output_may_go, say_error, tolerate_characters
     from dva.compute.errors import FILE_ERRNOS, UsageError, require_known
 
     def refuse(text: str) -> int:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from dva.cli.output import say_error
+from dva.cli.output import GONE, say_error
 from dva.compute.errors import one_line
 from dva.runs import TrainConfig, Update
 
@@ -77,19 +77,23 @@ class Progress:
             self.live = Live(console=self.console, refresh_per_second=4, transient=False)
 
     def __enter__(self) -> "Progress":
+        with contextlib.suppress(OSError):  # `update` finds out whether training goes on
+            self._print(self._header())
+            if self.live is not None:
+                self.live.start()
+        return self
+
+    def _header(self) -> str:
         config = self.config
         end = counted(config.run.last_step, "step")
         if config.run.minutes is not None:
             end += f" or {config.run.minutes:g} min"
-        self._print(
+        return (
             f"Training {config.env.task} from {', '.join(config.env.observe)} with {config.algo} "
             f"(preset {config.preset}, seed {config.run.seed}, "
             f"{counted(config.env.num_envs, 'environment')}, "
             f"{end}). Ctrl-C stops and saves."
         )
-        if self.live is not None:
-            self.live.start()
-        return self
 
     def __exit__(
         self,
@@ -107,15 +111,15 @@ class Progress:
         """Shows an update. A display that fails shows nothing more, and training goes on.
 
         Raises:
-            OSError: nobody reads the output any more.
+            OSError: nobody reads the output any more (`GONE`).
         """
         if self._failed:
             return
         try:
             self._show(update)
-        except OSError:
-            raise
         except Exception as error:  # whatever it is: nobody trains for the sake of a display
+            if isinstance(error, OSError) and error.errno in GONE:
+                raise
             self._failed = True
             fault = one_line(error) or type(error).__name__
             say_error(f"The display has failed; training goes on without: {fault}.")

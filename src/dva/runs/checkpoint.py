@@ -350,6 +350,8 @@ def _fault_of_info(info: Mapping[str, Any]) -> str | None:
         value = info.get(name)
         if not isinstance(value, int) or not is_number(value) or value < 0:
             return f'"{name}" is {value!r:.40}, not a whole number from 0 on'
+    if info["iteration"] > info["env_steps"]:
+        return f'"iteration" is {info["iteration"]}, more than "env_steps": {info["env_steps"]}'
     wall_time = info.get("wall_time")
     if not is_number(wall_time) or wall_time < 0:  # type: ignore[operator]
         return f'"wall_time" is {wall_time!r:.40}, not a number of seconds'

@@ -154,7 +154,7 @@ def restore_learner(
     checkpoint = load_checkpoint(run.checkpoints, "latest")
     load_tensors(checkpoint, algorithm, algo, device)
     load_large_state(algorithm, run, checkpoint)
-    restore_random_state(checkpoint, device)
+    restore_random_state(checkpoint, algo, device)
     return checkpoint
 
 
@@ -183,11 +183,16 @@ def require_agreement(tensors: Mapping[str, torch.Tensor], group: Group) -> None
         )
 
 
-def restore_random_state(checkpoint: Checkpoint, device: torch.device) -> None:
-    """Puts torch's random state back to a checkpoint: the last step, as loading may draw."""
-    torch.set_rng_state(checkpoint.tensors[RNG])
-    if device.type == "cuda" and CUDA_RNG in checkpoint.tensors:
-        torch.cuda.set_rng_state(checkpoint.tensors[CUDA_RNG], device)
+def restore_random_state(checkpoint: Checkpoint, algo: str, device: torch.device) -> None:
+    """Puts torch's random state back to a checkpoint: the last step, as loading may draw.
+
+    Raises:
+        UsageError: it is none.
+    """
+    with _one_line_errors(checkpoint.path, algo):
+        torch.set_rng_state(checkpoint.tensors[RNG])
+        if device.type == "cuda" and CUDA_RNG in checkpoint.tensors:
+            torch.cuda.set_rng_state(checkpoint.tensors[CUDA_RNG], device)
 
 
 def save_large_state(algorithm: Algorithm, run: Run) -> Mapping[str, Any] | None:

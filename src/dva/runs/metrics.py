@@ -1,6 +1,7 @@
 """Metrics of a run: one JSON object per iteration in `metrics.jsonl`, the same in TensorBoard."""
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -214,10 +215,11 @@ def truncate_metrics(path: Path, last_iteration: int) -> str | None:
         number, fault = next(iter(faults.items()))
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
         said.append(f"left out damaged line {number} ({fault}){more}; the file as it was is {kept}")
-    missing = {*range(1, last_iteration + 1)} - {row["iteration"] for row in rows}
+    missing = last_iteration - len(rows)
     if missing:
-        first = f", the first of them {min(missing)}"
-        said.append(f"lacks {len(missing)} of {last_iteration} iterations{first}")
+        found = {row["iteration"] for row in rows}
+        first = next(number for number in itertools.count(1) if number not in found)
+        said.append(f"lacks {missing} of {last_iteration} iterations, the first of them {first}")
     text = "".join(json.dumps(row) + "\n" for row in rows)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return f"{path}: {'; '.join(said)}. Training does not depend on it." if said else None
@@ -233,7 +235,7 @@ def _parse(content: bytes) -> tuple[list[dict[str, Any]], dict[int, str]]:
 
     The last line counts as damaged only if it is ended: a kill may have cut it short.
     """
-    rows, faults = [], {}
+    rows, faults, last = [], {}, 0
     lines = content.split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
@@ -242,11 +244,14 @@ def _parse(content: bytes) -> tuple[list[dict[str, Any]], dict[int, str]]:
                 value = row.get(name)
                 if not isinstance(value, int) or isinstance(value, bool):
                     raise ValueError(f'"{name}" is {value!r:.40}, not a whole number')
+            if row["iteration"] <= last:
+                raise ValueError(f'"iteration" is {row["iteration"]} after {last}')
         except ValueError as error:
             if number < len(lines):
                 faults[number] = str(error)
             continue
         rows.append(row)
+        last = row["iteration"]
     return rows, faults
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import signal
 import subprocess
 import tempfile
 from fractions import Fraction
@@ -178,6 +179,8 @@ class VideoWriter:
 
     @staticmethod
     def _kill(process: subprocess.Popen[bytes]) -> None:
-        process.kill()
+        # With all that it has started, where a script stands for ffmpeg.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):  # a disk may hold it for longer
             process.wait(5.0)

@@ -99,7 +99,7 @@ def measure_apart(**arguments: Any) -> dict[str, Any]:
         "print(json.dumps(measure_case(**json.loads(sys.argv[1]))))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(arguments)],
+        [sys.executable, "-P", "-c", code, json.dumps(arguments)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0:

@@ -24,7 +24,8 @@ def main() -> None:
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
         if os.getppid() != parent:
             sys.exit(128 + signal.SIGTERM)
-    os.execv(sys.executable, [sys.executable, "-m", "dva", *arguments])
+    # -P: files of the folder one works in must not pass for libraries, or for dva itself.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "dva", *arguments])
 
 
 if __name__ == "__main__":
