@@ -99,7 +99,7 @@ def _dof_parameters(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, Any]:
     limit = np.tile([-np.inf, np.inf], (m.nv, 1))
     stiffness, target = np.zeros(m.nv), np.zeros(m.nv)
     laws = limit_laws(m, skeleton)
-    own_law = laws.any(1)
+    own_law = np.asarray(laws.any(1))
     for dof in range(m.nv):
         joint = m.dof_jntid[dof]
         if skeleton.link_joint[skeleton.dof_link[dof]] == FREE:
