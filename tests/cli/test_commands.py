@@ -92,7 +92,7 @@ def test_help_texts_flow(capsys, monkeypatch):
         main(["train", "cartpole", "--help"])
     out = capsys.readouterr().out
     assert "learning rates reach their final value there. (default" in out
-    assert "--stop-at, --checkpoint-interval and" in out
+    assert "--stop-at, --checkpoint-interval, --video-interval and" in out
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_a_motionless_agent_does_not_overwrite_a_random_one(tmp_path, capsys, mo
 def test_help_of_doctor_shows_that_the_task_may_be_left_out(capsys):
     with pytest.raises(SystemExit):
         main(["doctor", "--help"])
-    assert "dva doctor [-h] [TASK] " in " ".join(capsys.readouterr().out.split())
+    assert "dva doctor [-h] [OPTIONS] [TASK] " in " ".join(capsys.readouterr().out.split())
 
 
 def test_random_agent(tmp_path, capsys):
