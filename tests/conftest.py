@@ -17,6 +17,8 @@ from dva.spec import Entry
 
 # nohup ignores it, for child processes too, and tests send it.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
