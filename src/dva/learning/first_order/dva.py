@@ -71,6 +71,9 @@ class DvaConfig(FirstOrderConfig, RegressionConfig):
     guide_restarts: int = 0
     """Of these environments, how many begin every rollout in states in which the policy is, so that
     the guide learns to go on from there. 0: the guide sees only where it comes to by itself."""
+    quiet_envs: int = 0
+    """Of the policy's environments beside those of a guide, how many in which it acts without noise,
+    as it does in the end: there are states that noise never leads to. 0: none."""
     guide_closed_loop: bool = True
     """In its own environments, let the guide's action gradients include how its later actions
     answer to the state, as SHAC's gradient does; without, later actions are held fixed."""
@@ -100,6 +103,7 @@ class DvaConfig(FirstOrderConfig, RegressionConfig):
         valid = not self.guide or 0 <= restarts <= many
         require("guide_restarts", restarts, valid, f"between 0 and guide_envs, {many}")
         require_rate("imitation_learning_rate", self.imitation_learning_rate)
+        require("quiet_envs", self.quiet_envs, 0 <= self.quiet_envs <= 1_000_000, "0 or more")
 
 
 class DVA(FirstOrderAlgorithm):
@@ -145,6 +149,7 @@ class DVA(FirstOrderAlgorithm):
         critic, which is to value what the guide does and not what its pupil does."""
         self.measured = slice(env.blind_envs, None)
         self._restarts = self.group.share("guide_restarts", config.guide_restarts)
+        self._noisy = self._choose_noisy()
         if self.guide is not None:
             self.parts = (*self.parts, "guide")
         elif env.blind_envs:
@@ -302,6 +307,22 @@ class DVA(FirstOrderAlgorithm):
         with torch.set_grad_enabled(self.config.guide_closed_loop and torch.is_grad_enabled()):
             return self.guide.actor({STATE: self.horizon_normalizers[STATE](states)})[0]
 
+    def _choose_noisy(self) -> Tensor | None:
+        """Tells by 1.0 and 0.0, (N, 1), where actions are noisy; None: everywhere."""
+        quiet = self.group.share("quiet_envs", self.config.quiet_envs)
+        if self.guide is None or not quiet:
+            return None
+        own = self.env.num_envs - self.env.blind_envs
+        if not self.env.blind_envs or quiet > own:
+            raise ValueError(
+                f"quiet_envs is {self.config.quiet_envs}; it must be at most the number of the "
+                f"policy's environments, {own * self.group.size}, and 0 where the guide has none "
+                "of its own (guide_envs=0), since it learns from noise."
+            )
+        noisy = torch.ones(self.env.num_envs, 1, device=self.device)
+        noisy[self.env.num_envs - quiet :] = 0.0
+        return noisy
+
     def _imitate(self) -> tuple[Tensor, Tensor]:
         """Lets the actor imitate its guide; returns the error, and the count of skipped updates."""
         assert self.guide is not None
@@ -337,6 +358,8 @@ class DVA(FirstOrderAlgorithm):
         if self.env.blind_envs:
             mean = torch.cat([self._guided_mean(observation), mean])
         noise = self.draw_noise()
+        if self._noisy is not None:
+            noise = noise * self._noisy
         action = mean + self.actor.log_std.detach().exp() * noise
         if not action.requires_grad:
             action.requires_grad_(self.action_gradient.needs_graph)
