@@ -294,11 +294,11 @@ def test_a_part_of_the_guide_s_robots_begins_where_the_policy_is() -> None:
 
 
 def test_in_quiet_environments_the_policy_acts_as_it_does_in_the_end() -> None:
-    algorithm = guided(PointMass(4, blind_envs=3), quiet_envs=2)
+    algorithm = guided(PointMass(4, blind_envs=3), quiet_share=0.5)
     rollout = algorithm.rollout()
     assert rollout.noise[:, :5].abs().min() > 0.0 and not rollout.noise[:, 5:].any()
     env = PointMass(4, blind_envs=3)
     action, _ = algorithm.policy.act(env.reset())
     torch.testing.assert_close(torch.tanh(rollout.actions[0])[5:], action[2:])
-    with pytest.raises(ValueError, match="quiet_envs is 5; .* environments, 4, and 0 where"):
-        guided(PointMass(4, blind_envs=3), quiet_envs=5)
+    with pytest.raises(ValueError, match="quiet_share is 0.5; it must be 0 where the guide has no"):
+        guided(guide_envs=0, quiet_share=0.5)

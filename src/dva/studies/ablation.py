@@ -28,8 +28,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     **{f"no-{part.replace('_', '-')}": changes for part, changes in SWITCHED_OFF.items()},
     "open-loop": {"guide_closed_loop": False},
     "no-average": {"guide_average": 0.0},
-    "guide-envs-0": {"guide_envs": 0, "guide_restarts": 0},
+    "guide-envs-0": {"guide_envs": 0, "guide_restarts": 0, "quiet_share": 0.0},
     "no-restarts": {"guide_restarts": 0},
+    "no-quiet": {"quiet_share": 0.0},
     "none": AS_PUBLISHED,
 }
 """What is changed of the preset's values. "none" is D.Va as published."""

@@ -71,9 +71,9 @@ class DvaConfig(FirstOrderConfig, RegressionConfig):
     guide_restarts: int = 0
     """Of these environments, how many begin every rollout in states in which the policy is, so that
     the guide learns to go on from there. 0: the guide sees only where it comes to by itself."""
-    quiet_envs: int = 0
-    """Of the policy's environments beside those of a guide, how many in which it acts without noise,
-    as it does in the end: there are states that noise never leads to. 0: none."""
+    quiet_share: float = 0.0
+    """Share of the policy's environments beside those of a guide in which it acts without noise, as
+    it does in the end: there are states that noise never leads to. 0: none."""
     guide_closed_loop: bool = True
     """In its own environments, let the guide's action gradients include how its later actions
     answer to the state, as SHAC's gradient does; without, later actions are held fixed."""
@@ -103,7 +103,10 @@ class DvaConfig(FirstOrderConfig, RegressionConfig):
         valid = not self.guide or 0 <= restarts <= many
         require("guide_restarts", restarts, valid, f"between 0 and guide_envs, {many}")
         require_rate("imitation_learning_rate", self.imitation_learning_rate)
-        require("quiet_envs", self.quiet_envs, 0 <= self.quiet_envs <= 1_000_000, "0 or more")
+        require_share("quiet_share", self.quiet_share)
+        alone = not self.guide or many > 0 or self.quiet_share == 0.0
+        why = "0 where the guide has no environments of its own (guide_envs=0) to explore in"
+        require("quiet_share", self.quiet_share, alone, why)
 
 
 class DVA(FirstOrderAlgorithm):
@@ -309,16 +312,9 @@ class DVA(FirstOrderAlgorithm):
 
     def _choose_noisy(self) -> Tensor | None:
         """Tells by 1.0 and 0.0, (N, 1), where actions are noisy; None: everywhere."""
-        quiet = self.group.share("quiet_envs", self.config.quiet_envs)
+        quiet = int(self.config.quiet_share * (self.env.num_envs - self.env.blind_envs))
         if self.guide is None or not quiet:
             return None
-        own = self.env.num_envs - self.env.blind_envs
-        if not self.env.blind_envs or quiet > own:
-            raise ValueError(
-                f"quiet_envs is {self.config.quiet_envs}; it must be at most the number of the "
-                f"policy's environments, {own * self.group.size}, and 0 where the guide has none "
-                "of its own (guide_envs=0), since it learns from noise."
-            )
         noisy = torch.ones(self.env.num_envs, 1, device=self.device)
         noisy[self.env.num_envs - quiet :] = 0.0
         return noisy
@@ -376,8 +372,8 @@ _GUIDED = {
 # many that the policy is as good as its guide at all times.
 _GUIDED_VALUES: dict[str, Values] = {
     "cpu": {
-        "guide": True, "guide_envs": 56, "guide_restarts": 16, "num_envs": 8, "horizon": 32,
-        "iterations": 1_000, "actor_learning_rate": 2e-3, "imitation_steps": 12,
+        "guide": True, "guide_envs": 56, "guide_restarts": 16, "num_envs": 8, "quiet_share": 0.5,
+        "horizon": 32, "iterations": 1_000, "actor_learning_rate": 2e-3, "imitation_steps": 12,
     },
     "fast": {
         "guide": True, "guide_envs": 768, "num_envs": 256, "iterations": 1_000,
