@@ -6,6 +6,8 @@ file's metadata.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -46,7 +48,8 @@ def pretrained_about(task: str) -> dict[str, Any]:
     Raises:
         UsageError: the package has none.
     """
-    return _read(task)[1]
+    with _opened(task) as file:
+        return _about(file)
 
 
 def unpack_pretrained(task: str, folder: str | Path) -> Run:
@@ -111,8 +114,9 @@ def _folder() -> Traversable:
     return files("dva") / "pretrained"
 
 
-def _read(task: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads a packed policy: float32 tensors by name, and what is known of it."""
+@contextmanager
+def _opened(task: str) -> Iterator[Any]:
+    """Opens a task's file; its tensors are read when they are asked for."""
     names = pretrained_names()
     if task not in names:
         raise UsageError(
@@ -123,7 +127,17 @@ def _read(task: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         as_file(_folder() / f"{task}.safetensors") as path,
         safetensors.safe_open(path, "pt") as file,
     ):
-        about = json.loads(file.metadata()[_KEY])
+        yield file
+
+
+def _about(file: Any) -> dict[str, Any]:
+    return json.loads(file.metadata()[_KEY])
+
+
+def _read(task: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads a packed policy: float32 tensors by name, and what is known of it."""
+    with _opened(task) as file:
+        about = _about(file)
         packed = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     scales = {n.removesuffix(_SCALE): packed.pop(n) for n in list(packed) if n.endswith(_SCALE)}
     tensors = {
