@@ -177,7 +177,8 @@ def test_a_closed_terminal_leaves_a_checkpoint(tmp_path):
     os.close(slave)
     os.set_blocking(master, False)
     deadline = time.monotonic() + 200
-    while not (folder / "metrics.jsonl").is_file() and time.monotonic() < deadline:
+    metrics = folder / "metrics.jsonl"
+    while not (metrics.is_file() and metrics.read_text()) and time.monotonic() < deadline:
         try:  # a terminal that nobody reads stops whoever writes to it
             os.read(master, 1 << 16)
         except BlockingIOError:

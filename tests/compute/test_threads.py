@@ -2,12 +2,14 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
+import torch
 
-from dva.compute.threads import run_side_by_side
+from dva.compute.threads import run_side_by_side, use_threads
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
@@ -26,6 +28,26 @@ def test_no_job_is_left_running_when_one_fails(failing: int) -> None:
     with pytest.raises(RuntimeError, match=f"job {failing}"):
         run_side_by_side([job(index) for index in range(3)])
     assert sorted(ended) == [index for index in range(3) if index != failing]
+
+
+def test_threads_take_over_the_number_of_threads_inside_an_operation() -> None:
+    start = threading.Barrier(2)  # so that each job has a thread of its own
+    found = []
+
+    def look() -> None:
+        start.wait()
+        torch.ones(100_000).sum()
+        found.append(torch.get_num_threads())
+
+    with use_threads(torch.device("cpu"), 1):
+        run_side_by_side([look] * 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        run_side_by_side([look] * 2)
+    finally:
+        torch.set_num_threads(before)
+    assert found == [1, 1, 4, 4]
 
 
 def test_a_fork_has_threads_of_its_own() -> None:

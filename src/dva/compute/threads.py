@@ -22,11 +22,13 @@ def run_side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
     """Runs jobs at the same time: the first on the caller's thread, the others on a pool's.
 
     A Warp launch on a CPU uses one core and lets other Python threads run meanwhile. Every thread
-    takes over the caller's autograd mode (gradients on or off). Where jobs fail, the first one's
-    error is raised once all have ended: they write into memory that they share with later calls.
+    takes over the caller's autograd mode (gradients on or off) and its number of threads inside an
+    operation, on which the last digits of a convolution's gradient depend. Where jobs fail, the
+    first one's error is raised once all have ended: they write into memory that they share with
+    later calls.
     """
-    grad = torch.is_grad_enabled()
-    pending = [_pool().submit(_run, job, grad) for job in jobs[1:]]
+    grad, inside = torch.is_grad_enabled(), torch.get_num_threads()
+    pending = [_pool().submit(_run, job, grad, inside) for job in jobs[1:]]
     try:
         jobs[0]()
     finally:
@@ -35,8 +37,11 @@ def run_side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
         future.result()
 
 
-def _run(job: Callable[[], None], grad: bool) -> None:
-    with torch.set_grad_enabled(grad):  # each thread has its own mode
+def _run(job: Callable[[], None], grad: bool, inside: int) -> None:
+    # Each thread has its own mode and its own number, taken from torch's when it first needs one.
+    if torch.get_num_threads() != inside:
+        torch.set_num_threads(inside)
+    with torch.set_grad_enabled(grad):
         job()
 
 

@@ -143,14 +143,14 @@ class Session:
                 **describe_machine(self.device),
             }
         )
-        writer = MetricsWriter(
-            self.run.metrics_path, self.run.tensorboard, self.iteration + 1, self.say
-        )
-        try:
-            with self.interrupt:
+        with self.interrupt:
+            writer = MetricsWriter(
+                self.run.metrics_path, self.run.tensorboard, self.iteration + 1, self.say
+            )
+            try:
                 return self._iterate(writer)
-        finally:
-            writer.close()
+            finally:
+                writer.close()
 
     def conclude(self, reason: str) -> dict[str, Any] | None:
         """Evaluates, unless a signal ended training or that was done, and draws; returns the
