@@ -173,6 +173,20 @@ class Run:
         with hold_lock(self.path / LOCK, refusal):
             yield
 
+    def require_in_place(self) -> None:
+        """Makes sure that the folder is where it was: writing would make another one there.
+
+        Raises:
+            UsageError: it was moved or removed.
+        """
+        with explain_file_errors(self.path, "read"):
+            if (self.path / CONFIG).is_file():
+                return
+        raise UsageError(
+            f"{self.path} was moved or removed while it trained; what followed its latest "
+            "checkpoint is lost. To continue where it is now: dva train --resume FOLDER"
+        )
+
     @property
     def name(self) -> str:
         """The name of the folder."""
@@ -237,7 +251,10 @@ class Run:
             found = self.evaluation() or {}
         except UsageError:  # damaged: it is made again
             found = {}
-        return self.config.run.evaluation_episodes > 0 and found.get("env_steps") != env_steps
+        numbers = (found.get(name) for name in ("mean", "std", "episodes"))
+        whole = all(type(number) in (int, float) for number in numbers)
+        made = whole and found.get("env_steps") == env_steps
+        return self.config.run.evaluation_episodes > 0 and not made
 
     def lacks_curve(self) -> bool:
         """Tells whether there are returns to draw, and no picture of them."""
