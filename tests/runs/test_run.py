@@ -62,6 +62,17 @@ def test_two_processes_cannot_train_in_one_run(tiny):
         pass
 
 
+def test_a_folder_whose_checkpoints_could_not_be_read_is_refused(tiny, tmp_path):
+    config = tiny()
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/\xff"))
+    Run.create(config).path.rename(path)
+    config.run.run_dir = path / "below"
+    for refused in (lambda: Run.open(path), lambda: runs.train(config)):
+        with pytest.raises(UsageError, match="is not UTF-8.*Rename"):
+            refused()
+    assert sorted(entry.name for entry in path.iterdir()) == [".lock", "config.yaml"]
+
+
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
 def test_a_file_system_without_locks_is_one_line(tiny, monkeypatch, number):
     def fail(*_):

@@ -166,7 +166,7 @@ def _remove_unnamed(folder: Path) -> None:
         if not _is_named(folder, path.stem):
             path.unlink(missing_ok=True)
     for path in folder.glob(".*"):
-        if is_temporary(path):
+        if path.is_file() and any(is_temporary(path, name) for name in (*POINTERS, "step-")):
             path.unlink(missing_ok=True)
 
 
