@@ -76,6 +76,7 @@ def test_tensorboard_reads_what_was_written(tmp_path):
         ('{"iteration": 1}', '"env_steps" is None'),
         ('{"iteration": "1", "env_steps": 1}', "\"iteration\" is '1'"),
         ('{"iteration": 1, "env_steps": NaN}', "no JSON (NaN is not a JSON number)"),
+        ('{"iteration": 2, "env_steps": 1, "return": 1e999}', "no JSON (1e999 is too large)"),
     ],
 )
 def test_a_damaged_row_is_named_and_dropped_only_with_a_copy(tmp_path, line, fault):

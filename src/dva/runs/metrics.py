@@ -31,6 +31,8 @@ __all__ = [
 
 EVENTS = "TensorBoard"
 COUNTS = ("iteration", "env_steps", "nonfinite_count")
+OWN = ("iteration", "env_steps", "wall_time", "steps_per_second", "peak_memory_mb")
+"""Metrics that the run itself measures."""
 
 
 def is_timing(name: str) -> bool:
@@ -70,7 +72,7 @@ def require_iteration(algo: str, metrics: Any, env_steps: Any, before: int) -> N
         before: those that it counted before.
 
     Raises:
-        UsageError: it made no environment step, or a metric is no number.
+        UsageError: it made no environment step, or a metric is no number, or has a name of `OWN`.
     """
     if not isinstance(env_steps, int) or isinstance(env_steps, bool):
         raise UsageError(f"env_steps of algorithm {algo} is {env_steps!r:.80}; it must be an int.")
@@ -85,6 +87,11 @@ def require_iteration(algo: str, metrics: Any, env_steps: Any, before: int) -> N
             "metrics by name."
         )
     for name, value in metrics.items():
+        if name in OWN:
+            raise UsageError(
+                f"Metric {name!r} of algorithm {algo} has a name that is the run's, as are "
+                f"{', '.join(x for x in OWN if x != name)}. Give it another one, or leave it out."
+            )
         one = isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_complex()
         if not isinstance(name, str) or not (value is None or one or isinstance(value, Real)):
             raise UsageError(
