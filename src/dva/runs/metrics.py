@@ -10,15 +10,17 @@ import sys
 from collections.abc import Callable, Mapping
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dva.compute.errors import UsageError, explain_file_errors, one_line
 from dva.compute.files import flush_to_disk, write_atomically
-from dva.runs.events import EventWriter
 from dva.runs.extras import Extras
 from dva.runs.files import parse_object
+
+if TYPE_CHECKING:
+    from dva.runs.events import EventWriter
 
 __all__ = [
     "MetricsWriter",
@@ -133,9 +135,12 @@ class MetricsWriter:
             self._extras.attempt(EVENTS, lambda: self._open_events(tensorboard, first_iteration))
 
     def _open_events(self, folder: Path, first_iteration: int) -> None:
+        # Here, because an import may fail too: protobuf refuses what another version generated.
+        from dva.runs.events import EventWriter
+
         self._events = EventWriter(folder, first_iteration)
 
-    def _tell_events(self, do: Callable[[EventWriter], object]) -> None:
+    def _tell_events(self, do: "Callable[[EventWriter], object]") -> None:
         """Does something with TensorBoard's events, and gives them up if it fails: what follows a
         record that was cut short cannot be read."""
         events, self._events = self._events, None
@@ -173,7 +178,7 @@ class MetricsWriter:
         with explain_file_errors(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
-        self._tell_events(EventWriter.flush)
+        self._tell_events(lambda events: events.flush())
 
     def close(self) -> None:
         """Closes both files."""
@@ -181,7 +186,7 @@ class MetricsWriter:
             with explain_file_errors(self._path):
                 self._file.close()
         finally:
-            self._tell_events(EventWriter.close)
+            self._tell_events(lambda events: events.close())
             self._events = None
 
 
