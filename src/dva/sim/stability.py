@@ -154,12 +154,12 @@ def _contact_points(model: Model) -> list[_Point]:
     if planes is not None:
         on_planes = {(i, *point) for i, point in zip(planes.link, planes.point, strict=True)}
         first = (planes.plane == planes.plane[0]).all(1)
-        found += [_point(planes, row) for row in np.flatnonzero(first)]
+        found += [_point(planes, int(row)) for row in np.flatnonzero(first)]
     if terrain is not None:
         places = zip(terrain.link, terrain.point, strict=True)
         alone = np.array([(i, *point) not in on_planes for i, point in places])
         first = terrain.field == terrain.field[0]
-        found += [_point(terrain, row) for row in np.flatnonzero(alone & first)]
+        found += [_point(terrain, int(row)) for row in np.flatnonzero(alone & first)]
     return found
 
 
@@ -290,7 +290,7 @@ def _further(model: Model) -> tuple[np.ndarray, np.ndarray]:
         stiffness += np.diag(joints.limit_law[:, 0])
     if model.ball_limits is not None:
         for link, law in zip(model.ball_limits.link, model.ball_limits.law, strict=True):
-            dofs = np.arange(model.link_dof[link], model.link_dof[link] + 3)
+            dofs = int(model.link_dof[link]) + np.arange(3)
             stiffness[dofs, dofs] += law[0]
             damping[dofs, dofs] += law[1]
     if rows is not None:

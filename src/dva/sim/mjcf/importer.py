@@ -120,7 +120,8 @@ def _dof_parameters(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, Any]:
         "dof_damping": m.dof_damping.reshape(m.nv, -1)[:, 0].copy(),
         "dof_target": target,
         "dof_limit": limit,
-        "dof_limit_stiffness": laws[:, 0].copy(),
+        # Of ball joints it is in `ball_limits`.
+        "dof_limit_stiffness": laws[:, 0] * (skeleton.link_joint[skeleton.dof_link] != BALL),
         "dof_limit_damping": laws[:, 1].copy(),
         "ball_limits": read_ball_limits(m, skeleton, laws),
         "joint_forces": read_joint_forces(m, skeleton, limit, own_law),

@@ -43,6 +43,8 @@ def read_terrain(m: mujoco.MjModel, skeleton: Skeleton, ignore: Sequence[str]) -
             for the flat floor.
     """
     fields = [] if "terrain" in ignore else field_geoms(m)
+    if not fields:
+        return {"height_fields": None, "terrain_contacts": None}
     masses = EffectiveMasses(m, skeleton)
     pairs = {} if "contact-pairs" in ignore else explicit_pairs(m)
     rows: list[dict[str, Any]] = []
@@ -57,7 +59,7 @@ def read_terrain(m: mujoco.MjModel, skeleton: Skeleton, ignore: Sequence[str]) -
                 rows += _rows(m, skeleton, masses, geom, number, mixed)
     table = {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
     return {
-        "height_fields": _fields(m, skeleton, fields) if fields else None,
+        "height_fields": _fields(m, skeleton, fields),
         "terrain_contacts": TerrainContacts(**table) if rows else None,
     }
 
