@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NOW := $(shell date +%Y%m%d-%H%M%S)
 EXTRAS ?= dev,docs,deploy,view
+JOBS ?= 2
 RUN ?= runs/demo-$(NOW)
 DEMO_FLAGS ?=
 
@@ -43,7 +44,7 @@ types: setup
 	$(BIN)/pyright
 
 tests: setup
-	$(BIN)/pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses $(JOBS) --dist loadfile
 
 docs: setup
 	$(BIN)/mkdocs build --strict

@@ -311,6 +311,25 @@ def test_a_second_interrupt_says_what_is_kept(trained, tmp_path, capsys, monkeyp
     assert capsys.readouterr().err == "interrupted\n"
 
 
+def test_an_interrupted_evaluation_names_the_run(tmp_path, capsys, monkeypatch):
+    from dva.runs import session
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "evaluate", stop)
+        assert main([*TINY, "--env-steps", "32"]) == 130
+    (run,) = (tmp_path / "runs").iterdir()
+    path = run.relative_to(tmp_path)
+    captured = capsys.readouterr()
+    assert f"Run folder: {path}\n" in captured.out
+    assert captured.err.endswith(f"To continue from it: dva train --resume {path}\n")
+    assert main(["train", "--resume", str(path)]) == 0
+    assert Run.open(path).evaluation() is not None
+
+
 def test_a_motionless_agent_does_not_overwrite_a_random_one(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for flags in ([], ["--zero"]):

@@ -363,6 +363,23 @@ def test_environments_without_sensors_share_the_simulator_alone(make, camera, st
     assert all(torch.equal(value, kept[name]) for name, value in env.state_dict().items())
 
 
+def test_staggered_episodes_end_one_after_another(make):
+    task = dataclasses.replace(tasks.get("cartpole"), episode_length=8)
+    env = make(task, num_envs=8)
+    env.reset()
+    env.stagger()
+    ends = []
+    for _ in range(16):
+        _, _, terminated, truncated, info = env.step(torch.zeros(8, 1))
+        assert not terminated.any()
+        ends.append(truncated)
+    first = torch.stack(ends).long().argmax(0)
+    assert len(first[:4].unique()) == 4 and len(first.unique()) >= 6
+    assert (torch.stack(ends).sum(0) == 2).sum() >= 7  # later episodes have all their time
+    assert torch.equal(torch.stack(ends)[:8].sum(0), torch.ones(8, dtype=torch.int64))
+    assert torch.equal(info["episode_length"] % 8, (15 - first) % 8)
+
+
 def test_robots_without_sensors_begin_where_others_are(make):
     env = make("hopper", num_envs=2, blind_envs=3, observe="state")
     env.reset()

@@ -60,6 +60,7 @@ class PointMass:
         self.state = self._start()
         self.steps = torch.arange(self.num_envs) % self.episode_length
         self.returns = torch.zeros(self.num_envs)
+        self.limits = torch.full_like(self.steps, self.episode_length)
         self.stack = first_stack(self._paint(), 3)
         return self.observation
 
@@ -83,7 +84,7 @@ class PointMass:
         after = self.transition(self.state, action)
         self.steps = self.steps + 1
         self.returns = self.returns + after.reward.detach()
-        truncated = self.steps >= self.episode_length
+        truncated = self.steps >= self.limits
         done = after.terminated | truncated
         self.state = after.state
         final = push(self.stack, self._paint())
@@ -96,6 +97,7 @@ class PointMass:
         self.state = after.state.where(done, self._start())
         self.steps = torch.where(done, 0, self.steps)
         self.returns = torch.where(done, 0.0, self.returns)
+        self.limits = torch.where(done, self.episode_length, self.limits)
         self.stack = restart(final, self._paint(), done[self.blind_envs :])
         return self.observation, after.reward, after.terminated, truncated, info
 
@@ -112,16 +114,19 @@ class PointMass:
         self.steps = self.steps.index_fill(0, robots, 0)
         self.returns = self.returns.index_fill(0, robots, 0.0)
 
+    def stagger(self) -> None:
+        self.limits = self.steps + 1 + torch.arange(self.num_envs) % self.episode_length
+
     def tensors(self) -> dict[str, Tensor]:
         return {
             **self.state.tensors(), "steps": self.steps, "returns": self.returns,
-            "stack": self.stack,
+            "stack": self.stack, "limits": self.limits,
         }  # fmt: skip
 
     def put_tensors(self, tensors: dict[str, Tensor]) -> None:
         self.state = State(tensors["joint_q"], tensors["joint_qd"])
         self.steps, self.returns = tensors["steps"], tensors["returns"]
-        self.stack = tensors["stack"]
+        self.stack, self.limits = tensors["stack"], tensors["limits"]
 
     def state_dict(self) -> dict[str, Tensor]:
         return {**self.tensors(), "generator": self.generator.get_state()}

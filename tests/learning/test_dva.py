@@ -332,3 +332,21 @@ def test_noise_and_minibatches_of_neighbouring_seeds_are_apart() -> None:
     ]
     for i, state in enumerate(states):
         assert not any(torch.equal(state, other) for other in states[i + 1 :])
+
+
+def test_episodes_that_were_cut_to_stagger_do_not_count() -> None:
+    staggered = small_dva(PointMass(6, episode_length=12), stagger=True)
+    ends = []
+    for _ in range(8):
+        rollout = staggered.rollout()
+        whole = staggered.whole_episodes(rollout)
+        cut = rollout.done & ~whole
+        assert not (cut & rollout.terminated).any()
+        assert (rollout.episode_lengths[cut] < 12).all()
+        assert (rollout.episode_lengths[whole & rollout.truncated] == 12).all()
+        ends.append((int(cut.sum()), int(whole.sum())))
+    assert sum(cut for cut, _ in ends[:3]) > 0
+    assert sum(cut for cut, _ in ends[3:]) == 0 and sum(whole for _, whole in ends[3:]) > 0
+    plain = small_dva(PointMass(6, episode_length=12))
+    rollout = plain.rollout()
+    assert torch.equal(plain.whole_episodes(rollout), rollout.done)

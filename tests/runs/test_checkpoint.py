@@ -96,6 +96,25 @@ def test_left_overs_of_a_killed_writer_are_cleared(tmp_path):
     assert not (tmp_path / "step-000000000016.safetensors").exists()
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_others_put_beside_checkpoints_stays(tmp_path, whole):
+    stem = "step-000000000016"
+    copies = [f"{stem} (copy).safetensors", f"{stem}.safetensors.bak", ".mine.tmp"]
+    names = [*copies, f"{stem}.onnx", "step-one.json"]
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "step-000000099999.json").mkdir()
+    (tmp_path / "step-old").mkdir()
+    (tmp_path / ".step-old.tmp").mkdir()
+    if not whole:
+        (tmp_path / "best.json").write_text("{")
+    for iteration in (1, 2, 3):
+        save(tmp_path, iteration)
+        assert load_checkpoint(tmp_path).info["iteration"] == iteration
+    assert [name for name in names if not (tmp_path / name).is_file()] == []
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 3
+
+
 def test_what_is_not_a_tensor_is_refused(tmp_path):
     with pytest.raises(TypeError, match="'a' is a int"):
         save_checkpoint(tmp_path, {"a": 3}, {"iteration": 1})  # type: ignore[dict-item]

@@ -153,6 +153,8 @@ def test_ranges(changes):
         ("critic_learning_rate", -1.0), ("log_std_init", float("nan")), ("actor_hidden", [-4]),
         ("critic_hidden", [0]), ("max_grad_norm", float("inf")), ("max_grad_norm", float("nan")),
         ("discount", float("nan")), ("seed", 99999999999999999999), ("num_envs", 10**20),
+        ("actor_hidden", [10**20]), ("micro_batch", 2**63), ("env_steps", 10**20),
+        ("stop_at", 10**20), ("checkpoint_interval", 2**63),
     ],
 )  # fmt: skip
 def test_a_hyperparameter_that_makes_no_sense_is_refused_by_its_name(name, value):

@@ -160,3 +160,5 @@ def test_a_failed_video_leaves_no_file(tmp_path):
         VideoWriter(tmp_path / "video.gif", 60)
     with pytest.raises(UsageError, match="steps is 0"):
         film_agent("cartpole", tmp_path / "video.mp4", steps=0)
+    with pytest.raises(UsageError, match="seed is 100000000000000000000; give a whole number"):
+        film_agent("cartpole", tmp_path / "video.mp4", seed=10**20)

@@ -299,6 +299,36 @@ def test_a_second_signal_during_the_save_does_not_throw_it_away(tiny, monkeypatc
     assert load_checkpoint(config.run.run_dir / "checkpoints").info["iteration"] == 3
 
 
+def test_a_run_that_is_moved_while_it_trains_stops_and_makes_no_second_folder(tiny, tmp_path):
+    config = tiny(checkpoint_interval=STEPS)
+
+    def report(update: runs.Update) -> None:
+        if update.row is not None and update.row["iteration"] == 3:
+            config.run.run_dir.rename(tmp_path / "moved")
+
+    with pytest.raises(UsageError, match="was moved or removed while it trained.*--resume"):
+        runs.train(config, report)
+    assert not config.run.run_dir.exists()
+    run = Run.open(tmp_path / "moved")
+    assert load_checkpoint(run.checkpoints).info["iteration"] == 2
+    runs.train(resume=run)
+    assert len(run.metrics()) == 20
+
+
+def test_of_two_that_resume_at_once_the_one_that_comes_too_late_is_refused(tiny):
+    run = runs.train(tiny(stop_at=2 * STEPS)).run
+    others = []
+
+    def report(update: runs.Update) -> None:
+        if not others:  # while this one builds its environments
+            others.append(runs.train(tiny(stop_at=4 * STEPS), resume=Run.open(run.path)))
+
+    with pytest.raises(UsageError, match="Another process has trained in .* meanwhile"):
+        runs.train(report=report, resume=Run.open(run.path))
+    assert len(Run.open(run.path).sessions) == 2
+    assert len(run.metrics()) == 4
+
+
 # ---------------------------------------------------------------------- damaged runs
 
 

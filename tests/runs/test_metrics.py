@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import pytest
 import torch
@@ -19,8 +20,8 @@ from dva.runs.metrics import (
 )
 
 
-def write(path, iterations, tensorboard=None):
-    writer = MetricsWriter(path, tensorboard)
+def write(path, iterations, tensorboard=None, say=lambda line: None):
+    writer = MetricsWriter(path, tensorboard, say=say)
     for iteration in iterations:
         row = {"iteration": iteration, "env_steps": 16 * iteration}
         writer.write({**row, "return": iteration * 1.5, "loss": float("nan")})
@@ -76,6 +77,7 @@ def test_tensorboard_reads_what_was_written(tmp_path):
         ('{"iteration": 1}', '"env_steps" is None'),
         ('{"iteration": "1", "env_steps": 1}', "\"iteration\" is '1'"),
         ('{"iteration": 1, "env_steps": NaN}', "no JSON (NaN is not a JSON number)"),
+        ('{"iteration": 2, "env_steps": 1, "return": 1e999}', "no JSON (1e999 is too large)"),
     ],
 )
 def test_a_damaged_row_is_named_and_dropped_only_with_a_copy(tmp_path, line, fault):
@@ -130,6 +132,16 @@ def test_a_full_disk_is_one_line(tmp_path):
         writer.write({"iteration": 1, "env_steps": 1})
     with pytest.raises(FileError, match="No space left"):
         writer.close()
+
+
+def test_tensorboard_is_left_out_where_it_cannot_be_imported(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "dva.runs.events", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
+    said = []
+    write(tmp_path / "metrics.jsonl", [1, 2], tmp_path / "tensorboard", said.append)
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 2
+    (line,) = said
+    assert line.startswith("TensorBoard is left out; training goes on: ") and "event_pb2" in line
 
 
 def test_tensorboard_is_left_out_where_it_fails(tmp_path):

@@ -190,6 +190,8 @@ class OnDevice(Plain):
         (returning(loss="low"), "Metric 'loss' of algorithm own is 'low'; metrics must be numbers"),
         (returning(loss=torch.zeros(2, 2)), "Metric 'loss' of algorithm own is tensor"),
         (returning(loss=[1.0]), "Metric 'loss' of algorithm own is .1.0.; "),
+        (returning(iteration=7), "Metric 'iteration' of algorithm own has a name that is"),
+        (returning(wall_time=0.0), "Metric 'wall_time' of algorithm own has a name"),
     ],
 )
 def test_a_breach_of_the_contract_names_the_algorithm(own, algorithm, message):

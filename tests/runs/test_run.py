@@ -1,5 +1,9 @@
 """A run's folder: made once, opened again, never shared."""
 
+import errno
+import fcntl
+import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -56,6 +60,30 @@ def test_two_processes_cannot_train_in_one_run(tiny):
                 pass
     with run.locked():
         pass
+
+
+def test_a_folder_whose_checkpoints_could_not_be_read_is_refused(tiny, tmp_path):
+    config = tiny()
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/\xff"))
+    Run.create(config).path.rename(path)
+    config.run.run_dir = path / "below"
+    for refused in (lambda: Run.open(path), lambda: runs.train(config)):
+        with pytest.raises(UsageError, match="is not UTF-8.*Rename"):
+            refused()
+    assert sorted(entry.name for entry in path.iterdir()) == [".lock", "config.yaml"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+def test_a_file_system_without_locks_is_one_line(tiny, monkeypatch, number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    run = Run.create(tiny())
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(UsageError, match=f"{run.path}/.lock cannot be locked: ") as caught:
+        with run.locked():
+            pass
+    assert "\n" not in str(caught.value)
 
 
 def test_missing_runs_are_explained(tiny, tmp_path, monkeypatch):
@@ -164,3 +192,15 @@ def test_commit_is_a_hash_or_nothing(tmp_path, monkeypatch):
     assert git_commit() == commit
     (tmp_path / "machine.py").write_text("changed")
     assert git_commit() == f"{commit}-dirty"
+
+
+@pytest.mark.parametrize("lacking", ["mean", "std", "episodes"])
+def test_an_evaluation_without_its_numbers_counts_as_none(tiny, lacking):
+    run = Run.create(tiny(evaluation_episodes=2))
+    numbers = {"env_steps": 16, "mean": 1.0, "std": 0.0, "episodes": 2}
+    run.evaluation_path.write_text(json.dumps(numbers))
+    assert not run.lacks_evaluation(16)
+    for wrong in ({}, {lacking: None}, {lacking: "1"}, {lacking: True}):
+        left = {name: value for name, value in numbers.items() if name != lacking}
+        run.evaluation_path.write_text(json.dumps({**left, **wrong}))
+        assert run.lacks_evaluation(16)

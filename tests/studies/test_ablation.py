@@ -21,22 +21,22 @@ def test_every_variant_changes_its_part_alone(
     config = ablation.Config(seeds=2, run_dir=tmp_path, device="cpu")
     trained = ablation._train(config, "anymal", silent)
     assert all(len(members) == 2 for members in trained.values())
-    assert [one.run.seed for one in asked] == 10 * [0] + 10 * [1]
-    assert len({one.run.run_dir for one in asked}) == 20
+    assert [one.run.seed for one in asked] == 11 * [0] + 11 * [1]
+    assert len({one.run.run_dir for one in asked}) == 22
     assert {one.run.env_steps for one in asked} == {204_800}
-    values = [config_to_dict(one)["algorithm"] for one in asked[:10]]
+    values = [config_to_dict(one)["algorithm"] for one in asked[:11]]
     changed = [{name for name in values[0] if one[name] != values[0][name]} for one in values]
     parts = [{"center_features"}, {"action_gradient_cap"}, {"guide"}]
     blind = {"guide_envs", "guide_restarts", "quiet_share"}
     one_more = [{"guide_closed_loop"}, {"guide_average"}, blind]
-    last = [{"guide_restarts"}, {"quiet_share"}, set.union(*parts)]
+    last = [{"guide_restarts"}, {"quiet_share"}, {"stagger"}, set.union(*parts)]
     assert changed == [set(), *parts, *one_more, *last]
     published = DvaConfig()
     assert all(values[-1][name] == getattr(published, name) for name in changed[-1])
     assert all(config.configure(task).algorithm.guide for task in ("cartpole", "anymal"))
     asked.clear()
     ablation._train(ablation.Config(full=True, device="cpu"), "anymal", silent)
-    assert len(asked) == 30
+    assert len(asked) == 33
     assert {one.run.env_steps for one in asked} == {1_000 * 64 * 32}
 
 

@@ -23,6 +23,7 @@ from dva.runs.checkpoint import read_pointer
 from dva.runs.config import default_config
 from dva.runs.expert import expert_run
 from dva.runs.resume import continued_config, require_continuable
+from dva.runs.training import Interrupted
 from dva.sim import find_simulator
 
 __all__ = ["new_config", "require_parts", "run"]
@@ -87,11 +88,12 @@ def _lead(
     try:
         with Progress(config, sys.stdout) as progress:
             outcome = runs.train(config, progress.update, resumed, group, track)
-    except KeyboardInterrupt:
-        say_error(f"interrupted{_kept(config, resumed)}")
+    except KeyboardInterrupt as error:
+        place = error.run.path if isinstance(error, Interrupted) else _place(config, resumed)
+        say_error(f"interrupted{_kept(place)}")
         return 128 + signal.SIGINT
     except ProcessLost as error:
-        raise ProcessLost(f"{error}{_kept(config, resumed)}") from error
+        raise ProcessLost(f"{error}{_kept(_place(config, resumed))}") from error
     with output_may_go():
         _describe(outcome)
     return _status(outcome)
@@ -177,9 +179,13 @@ def _strip(flags: TrainFlags) -> runs.TrainConfig:
     return runs.TrainConfig(**{name: getattr(flags, name) for name in names})
 
 
-def _kept(config: runs.TrainConfig, resumed: runs.Run | None) -> str:
-    """Says what an end without a checkpoint leaves, where the run's folder is known."""
-    path = config.run.run_dir if resumed is None else resumed.path
+def _place(config: runs.TrainConfig, resumed: runs.Run | None) -> Path | None:
+    """Returns the run's folder, as far as it is known before training."""
+    return config.run.run_dir if resumed is None else resumed.path
+
+
+def _kept(path: Path | None) -> str:
+    """Says what an end without a checkpoint leaves in a run's folder, where that is known."""
     try:
         if path is None or read_pointer(path / "checkpoints", "latest") is None:
             return ""

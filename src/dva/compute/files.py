@@ -1,9 +1,11 @@
 """Files that are whole or absent, whatever ends the process while it writes them."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from torch import Tensor
 from dva.compute.errors import explain_file_errors, one_line
 
 __all__ = ["file_digest", "flush_to_disk", "is_temporary", "write_atomically", "write_tensors"]
+
+_NOT_KNOWN = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+"""What a file system says that does not know a call."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -82,9 +87,15 @@ def _as_os_error(error: safetensors.SafetensorError) -> OSError:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Forces a file or the entries of a folder to the disk: a power cut cannot undo a rename."""
+    """Forces a file or the entries of a folder to the disk: a power cut cannot undo a rename.
+
+    Some file systems, such as shares of other machines, know no flush of a folder; they go without.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_KNOWN or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise
     finally:
         os.close(descriptor)

@@ -46,6 +46,11 @@ class Environment(Protocol):
         ...
 
     @property
+    def episode_length(self) -> int:
+        """Steps after which an episode is out of time."""
+        ...
+
+    @property
     def device(self) -> torch.device:
         """Device of states, observations and actions; the algorithm runs there too."""
         ...
@@ -137,6 +142,11 @@ class Environment(Protocol):
     def begin_at(self, robots: Tensor, others: Tensor) -> None:
         """Begins new episodes of some of the first `blind_envs` robots, int64 (n,), in the states
         in which `others` (n,) are, without their graph."""
+        ...
+
+    def stagger(self) -> None:
+        """Lets the time of the present episodes run out one after another, evenly over the length
+        of an episode; later ones have all of it."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:

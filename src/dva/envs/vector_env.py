@@ -20,6 +20,9 @@ from dva.tasks.task import Task
 
 __all__ = ["VectorEnv"]
 
+_GOLDEN_RATIO = 0.6180339887498949
+"""Its multiples spread evenly over the unit interval, however many are taken."""
+
 
 class VectorEnv:
     """Steps N robots of one task at once; episodes restart by themselves. See `Environment`.
@@ -164,7 +167,7 @@ class VectorEnv:
         nonfinite = after.nonfinite
         self._episode_step = self._episode_step + 1
         self._episode_return = self._episode_return + after.reward.detach()
-        truncated = (self._episode_step >= self.episode_length) & ~after.terminated
+        truncated = (self._episode_step >= self._time_limit) & ~after.terminated
         info: dict[str, Any] = {
             "final_observation": {STATE: after.observation},
             "nonfinite": nonfinite,
@@ -233,6 +236,7 @@ class VectorEnv:
         self._described = torch.where(done[:, None], described, self._described)
         self._episode_step = self._episode_step.masked_fill(done, 0)
         self._episode_return = self._episode_return.masked_fill(done, 0.0)
+        self._time_limit = self._time_limit.masked_fill(done, self.episode_length)
 
     def without_sensors(self, seed: int) -> "VectorEnv":
         """Makes environments of the same robots and task, whose policies see the state alone: no
@@ -259,6 +263,19 @@ class VectorEnv:
         self._described = self._described.index_copy(0, robots, self._described.detach()[others])
         self._episode_step = self._episode_step.index_fill(0, robots, 0)
         self._episode_return = self._episode_return.index_fill(0, robots, 0.0)
+        self._time_limit = self._time_limit.index_fill(0, robots, self.episode_length)
+
+    def stagger(self) -> None:
+        """Lets the time of the present episodes run out one after another, evenly over the length
+        of an episode, so that the environments do not restart in step from then on.
+
+        Environments that are neighbours end far apart, so that any few of them are spread too.
+        """
+        self._check_ready()
+        every = torch.arange(1, self.num_envs * self._group.size + 1, dtype=torch.float64)
+        share = every[self._group.rows] * _GOLDEN_RATIO % 1.0
+        limit = (share * self.episode_length).ceil().long().clamp(1, self.episode_length)
+        self._time_limit = self._episode_step + limit.to(self.device)
 
     def close(self) -> None:
         """Lets go of simulator and sensors, once; the environment cannot be used afterwards."""
@@ -344,7 +361,7 @@ class VectorEnv:
 
         Returns:
             "physics.joint_q" and whatever else the state carries, "observed.<name>" of every entry,
-            "episode.step", "episode.return" and "generator".
+            "episode.step", "episode.return", "episode.limit" and "generator".
         """
         tensors = self.tensors().items()
         copies = {name: self._group.gather(x.detach()).clone() for name, x in tensors}
@@ -403,6 +420,7 @@ class VectorEnv:
             **{f"observed.{name}": x for name, x in self.observation.items()},
             "episode.step": self._episode_step,
             "episode.return": self._episode_return,
+            "episode.limit": self._time_limit,
         }
 
     def put_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
@@ -417,12 +435,14 @@ class VectorEnv:
         self._readings.put(observed)
         self._episode_step = tensors["episode.step"]
         self._episode_return = tensors["episode.return"]
+        self._time_limit = tensors["episode.limit"]
 
     def _begin(self, state: State) -> Observation:
         self._state = state
         self._described = self._describe(state)
         self._episode_step = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
         self._episode_return = torch.zeros(self.num_envs, device=self.device)
+        self._time_limit = torch.full_like(self._episode_step, self.episode_length)
         self._readings.begin(self._seen_state())
         self._ready = True
         return self.observation

@@ -36,6 +36,9 @@ class ActorConfig:
 
     horizon: int = 32
     """Steps of one rollout, h."""
+    stagger: bool = False
+    """Spread the ends of the first episodes over an episode's length. Otherwise environments in
+    which nothing fails restart in step, and most rollouts have no start in them at all."""
     trunk_size: int = 64
     """Width of the layer between encoder and policy."""
     actor_hidden: tuple[int, ...] = (64, 64)

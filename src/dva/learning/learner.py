@@ -139,6 +139,10 @@ class Learner:
         where only the device knows it and `train_once` has it among its metrics."""
         raise NotImplementedError
 
+    def whole_episodes(self, experience: Experience) -> Tensor:
+        """Tells where an episode ended that had all its time: bool (h, N)."""
+        return experience.done
+
     def new_generator(self, stream: str) -> torch.Generator:
         """Makes a random generator on the device for a stream of its own."""
         seed = stream_seed(self.context.seed, stream)
@@ -159,7 +163,7 @@ class Learner:
         self.iteration += 1
         self.env_steps += experience.done.numel() * self.group.size
         self.episodes.add(
-            experience.done[:, self.measured],
+            self.whole_episodes(experience)[:, self.measured],
             experience.episode_returns[:, self.measured],
             experience.episode_lengths[:, self.measured],
         )

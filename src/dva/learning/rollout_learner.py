@@ -61,6 +61,8 @@ class RolloutLearner(Learner):
         )
         self.generators = {"noise": self.new_generator("noise")}
         self.actor.recenter(env.reset(), 1.0, self.group)
+        if config.stagger:
+            env.stagger()
 
     def draw_networks(self) -> None:
         """Builds the policy; a method that has more networks draws them after it."""
@@ -85,6 +87,13 @@ class RolloutLearner(Learner):
             return collect_rollout(
                 self.env, sample_action, self.config.horizon, self.image_gradient
             )
+
+    def whole_episodes(self, experience: Rollout) -> Tensor:
+        """Leaves out those that `stagger` cut short; see `Learner.whole_episodes`."""
+        if not self.config.stagger:
+            return experience.done
+        in_time = experience.episode_lengths >= self.env.episode_length
+        return experience.terminated | (experience.truncated & in_time)
 
     def prepare_rollout(self) -> None:
         """Changes where a rollout begins; here it begins where the last one ended."""

@@ -145,19 +145,28 @@ def _is_named(folder: Path, stem: str) -> bool:
 def live_infos(folder: Path) -> list[dict[str, Any]]:
     """Reads the info of every checkpoint that a pointer names, or may name; oldest first."""
     infos = []
-    for path in sorted(folder.glob("step-*.json"), key=lambda path: _order(path.stem)):
+    for path in sorted(_files(folder, ".json"), key=lambda path: _order(path.stem)):
         if _is_named(folder, path.stem):
             with contextlib.suppress(UsageError):  # a damaged one cannot be loaded either
                 infos.append(read_json_object(path))
     return infos
 
 
+def _files(folder: Path, *suffixes: str) -> list[Path]:
+    """Lists the files of checkpoints; what others have put beside them is theirs."""
+    return [
+        path
+        for path in folder.glob("step-*")
+        if path.suffix in suffixes and _STEM.fullmatch(path.stem) and path.is_file()
+    ]
+
+
 def _remove_unnamed(folder: Path) -> None:
-    for path in folder.glob("step-*"):
+    for path in _files(folder, ".json", ".safetensors"):
         if not _is_named(folder, path.stem):
             path.unlink(missing_ok=True)
     for path in folder.glob(".*"):
-        if is_temporary(path):
+        if path.is_file() and any(is_temporary(path, name) for name in (*POINTERS, "step-")):
             path.unlink(missing_ok=True)
 
 
@@ -293,7 +302,7 @@ def _resolve(folder: Path, pointer: str) -> dict[str, Any] | None:
     value = _read_pointer_file(folder / "best.json")
     if value is None:
         return None
-    newest = max((file.stem for file in folder.glob("step-*.json")), key=_order, default="")
+    newest = max((file.stem for file in _files(folder, ".json")), key=_order, default="")
     if _order(newest) > _order(value["checkpoint"]):
         raise _Damaged(path, f"it is missing, though there is {newest}.json")
     return value

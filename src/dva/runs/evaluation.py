@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from dva.compute import arguments
 from dva.compute.errors import UsageError, usage_errors
 from dva.envs import VectorEnv, make
 from dva.policies import Policy, RandomPolicy, ZeroPolicy
@@ -187,6 +188,7 @@ def film_agent(
     if steps < 1:
         raise UsageError(f"steps is {steps}; it must be 1 or more.")
     with usage_errors():
+        arguments.seed(seed)
         with closing(make(task, num_envs=VIDEO_ENVS, device=device, observe="state")) as env:
             specs = env.policy_spec, env.action_spec
             policy = ZeroPolicy(*specs) if zero else RandomPolicy(*specs, seed)

@@ -92,10 +92,11 @@ def require_restorable(where: str, part: Any) -> None:
 
 
 def require_finite(where: str, part: Any) -> None:
-    """Makes sure that the numbers of a dataclass are finite, unless a field's default is not.
+    """Makes sure that the numbers of a dataclass are finite, unless a field's default is not, and
+    that whole ones fit into 64 bits.
 
     Raises:
-        UsageError: one is infinite or NaN; the text names it.
+        UsageError: one is infinite or NaN, or too large; the text names it.
     """
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
@@ -105,6 +106,10 @@ def require_finite(where: str, part: Any) -> None:
                 raise UsageError(
                     f"{where}.{field.name} is {value!r}; it must be finite. Give a large number "
                     "where there shall be no limit."
+                )
+            if isinstance(number, int) and not -(2**63) <= number < 2**63:
+                raise UsageError(
+                    f"{where}.{field.name} is {value!r}; it must be from -2^63 to 2^63 - 1."
                 )
 
 

@@ -1,6 +1,7 @@
 """JSON files, each of one object, and YAML files."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,9 @@ def parse_object(content: bytes) -> dict[str, Any]:
         ValueError: it is something else; the text says what.
     """
     try:
-        value = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        value = json.loads(
+            content.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite
+        )
     except RecursionError:
         raise ValueError("its JSON is nested too deeply") from None
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
@@ -90,6 +93,13 @@ def parse_yaml(content: bytes) -> Any:
 def dump_yaml(value: Any) -> str:
     """Writes plain values as YAML, mappings in their own order."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is too large")
+    return number
 
 
 def _refuse_constant(name: str) -> None:

@@ -19,15 +19,17 @@ def hold_lock(path: Path, refusal: str) -> Iterator[None]:
         refusal: the error's text where another process holds it.
 
     Raises:
-        UsageError: another process holds it, or the file cannot be written.
+        UsageError: another process holds it, the file cannot be written, or its file system has no
+            locks.
     """
     with explain_file_errors(path):
         file = path.open("w")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(refusal) from None
+        with explain_file_errors(path, "locked"):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(refusal) from None
         yield
 
 

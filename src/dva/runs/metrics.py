@@ -10,15 +10,17 @@ import sys
 from collections.abc import Callable, Mapping
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dva.compute.errors import UsageError, explain_file_errors, one_line
 from dva.compute.files import flush_to_disk, write_atomically
-from dva.runs.events import EventWriter
 from dva.runs.extras import Extras
 from dva.runs.files import parse_object
+
+if TYPE_CHECKING:
+    from dva.runs.events import EventWriter
 
 __all__ = [
     "MetricsWriter",
@@ -31,6 +33,8 @@ __all__ = [
 
 EVENTS = "TensorBoard"
 COUNTS = ("iteration", "env_steps", "nonfinite_count")
+OWN = ("iteration", "env_steps", "wall_time", "steps_per_second", "peak_memory_mb")
+"""Metrics that the run itself measures."""
 
 
 def is_timing(name: str) -> bool:
@@ -70,7 +74,7 @@ def require_iteration(algo: str, metrics: Any, env_steps: Any, before: int) -> N
         before: those that it counted before.
 
     Raises:
-        UsageError: it made no environment step, or a metric is no number.
+        UsageError: it made no environment step, or a metric is no number, or has a name of `OWN`.
     """
     if not isinstance(env_steps, int) or isinstance(env_steps, bool):
         raise UsageError(f"env_steps of algorithm {algo} is {env_steps!r:.80}; it must be an int.")
@@ -85,6 +89,11 @@ def require_iteration(algo: str, metrics: Any, env_steps: Any, before: int) -> N
             "metrics by name."
         )
     for name, value in metrics.items():
+        if name in OWN:
+            raise UsageError(
+                f"Metric {name!r} of algorithm {algo} has a name that is the run's, as are "
+                f"{', '.join(x for x in OWN if x != name)}. Give it another one, or leave it out."
+            )
         one = isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_complex()
         if not isinstance(name, str) or not (value is None or one or isinstance(value, Real)):
             raise UsageError(
@@ -126,9 +135,12 @@ class MetricsWriter:
             self._extras.attempt(EVENTS, lambda: self._open_events(tensorboard, first_iteration))
 
     def _open_events(self, folder: Path, first_iteration: int) -> None:
+        # Here, because an import may fail too: protobuf refuses what another version generated.
+        from dva.runs.events import EventWriter
+
         self._events = EventWriter(folder, first_iteration)
 
-    def _tell_events(self, do: Callable[[EventWriter], object]) -> None:
+    def _tell_events(self, do: "Callable[[EventWriter], object]") -> None:
         """Does something with TensorBoard's events, and gives them up if it fails: what follows a
         record that was cut short cannot be read."""
         events, self._events = self._events, None
@@ -166,7 +178,7 @@ class MetricsWriter:
         with explain_file_errors(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
-        self._tell_events(EventWriter.flush)
+        self._tell_events(lambda events: events.flush())
 
     def close(self) -> None:
         """Closes both files."""
@@ -174,7 +186,7 @@ class MetricsWriter:
             with explain_file_errors(self._path):
                 self._file.close()
         finally:
-            self._tell_events(EventWriter.close)
+            self._tell_events(lambda events: events.close())
             self._events = None
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,6 +85,7 @@ class Run:
         if path is None:
             return
         path = Path(path)
+        _require_text(path)
         if (path / CONFIG).exists():
             raise UsageError(
                 f"There is a run in {path} already. Continue it with --resume {path}, or give "
@@ -126,6 +128,7 @@ class Run:
                 configuration cannot be read, or names code that is not trusted.
         """
         path = Path(path)
+        _require_text(path)
         file = path / CONFIG
         if not file.is_file():
             raise UsageError(_describe_missing(path))
@@ -172,6 +175,20 @@ class Run:
         refusal = f"Another process is training in {self.path}. Wait for it, or stop it."
         with hold_lock(self.path / LOCK, refusal):
             yield
+
+    def require_in_place(self) -> None:
+        """Makes sure that the folder is where it was: writing would make another one there.
+
+        Raises:
+            UsageError: it was moved or removed.
+        """
+        with explain_file_errors(self.path, "read"):
+            if (self.path / CONFIG).is_file():
+                return
+        raise UsageError(
+            f"{self.path} was moved or removed while it trained; what followed its latest "
+            "checkpoint is lost. To continue where it is now: dva train --resume FOLDER"
+        )
 
     @property
     def name(self) -> str:
@@ -237,7 +254,10 @@ class Run:
             found = self.evaluation() or {}
         except UsageError:  # damaged: it is made again
             found = {}
-        return self.config.run.evaluation_episodes > 0 and found.get("env_steps") != env_steps
+        numbers = (found.get(name) for name in ("mean", "std", "episodes"))
+        whole = all(type(number) in (int, float) for number in numbers)
+        made = whole and found.get("env_steps") == env_steps
+        return self.config.run.evaluation_episodes > 0 and not made
 
     def lacks_curve(self) -> bool:
         """Tells whether there are returns to draw, and no picture of them."""
@@ -269,6 +289,21 @@ def _read_stored(
         parts = {name: part for name, part in config.items() if name != "run"}
         require_trust(parts, trust_code)
     return config_from_dict(config), sessions, plan
+
+
+def _require_text(path: Path) -> None:
+    """Makes sure that checkpoints can be read again: safetensors opens no other names of files.
+
+    Raises:
+        UsageError: the path is not UTF-8.
+    """
+    try:
+        os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"The name {os.fsencode(path)!r} is not UTF-8; checkpoints in it could not be read. "
+            "Rename the folder, or give another."
+        ) from None
 
 
 def _describe_missing(path: Path) -> str:

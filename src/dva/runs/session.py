@@ -224,6 +224,7 @@ class Session:
             self._plan_by_pace(row, steps, time.perf_counter() - began)
             last_step = self.config.run.last_step
             self.show((row, last_step, None if early else self._seconds_left(pace)))
+            self.run.require_in_place()
             self._dump_nonfinite()
             self.watch.look(row, steps)
             if self.watch.warning:

@@ -22,7 +22,7 @@ from dva.runs.run import Run
 from dva.runs.session import Session
 from dva.runs.trackers import require_tracker, tracking
 
-__all__ = ["Outcome", "Report", "Update", "follow", "train"]
+__all__ = ["Interrupted", "Outcome", "Report", "Update", "follow", "train"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +69,19 @@ class Outcome:
 Report = Callable[[Update], None]
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal has ended training, or the evaluation after it, at once: a second one, or one for
+    which nothing was left to be saved.
+
+    Attributes:
+        run: as it is now; it can be resumed.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+
 def train(
     config: TrainConfig | None = None,
     report: Report = lambda update: None,
@@ -95,6 +108,7 @@ def train(
         UsageError: a value is not allowed, the run's folder is taken, a value other than those
             three differs from the run's, the tracker's package is missing, or there is nothing to
             do.
+        Interrupted: a signal ended it at once, after the run's folder was made or opened.
     """
     started = time.perf_counter()
     if config is None:
@@ -104,15 +118,14 @@ def train(
     config.validate()
     if track is not None:
         require_tracker(track)
-    planned, paced = 0, None
+    stored, paced = None, None
     if resume is None:
         Run.require_free(config.run.run_dir)
     else:
         # What the folder says counts: the caller may have changed `resume.config` itself.
         stored = Run.open(resume.path)
         require_continuable(stored.config, config)
-        planned = stored.config.run.env_steps
-        if config.run.env_steps == planned:
+        if config.run.env_steps == stored.config.run.env_steps:
             paced = stored.paced
 
     def say(text: str) -> None:
@@ -123,24 +136,65 @@ def train(
     with _built(config, group, resume) as built:
         run = Run.create(config) if resume is None else resume
         run.config, run.paced = config, paced
-        with run.locked(), tracking(track, run, say) as told:
+        if resume is None:
+            say(f"Run folder: {run.path}")
+        try:
+            with run.locked():
+                if stored is not None:
+                    _require_unchanged(stored)
+                return _train(run, built, stored, started, report, track)
+        except KeyboardInterrupt as error:
+            raise Interrupted(run) from error
 
-            def show(row: dict[str, Any], last_step: int, seconds_left: float | None) -> None:
-                told.log(row)
-                report(Update(None, row, last_step, seconds_left))
 
-            if built.expert is not None:
-                keep_expert(run, built.expert)
-            session = Session(run, built.env, built.algorithm, built.context, started, say, show)
-            if resume is not None:
-                session.restore(planned)
-            reason = session.train()
-            give_order(group, Order.STOP)
-            group.leave()
-            evaluation = told.evaluation = session.conclude(reason)
-            told.finished = reason != "interrupted"
+def _train(
+    run: Run, built: Built, stored: Run | None, started: float, report: Report, track: str | None
+) -> Outcome:
+    """Trains in a run whose lock is held, evaluates, and says how it ended.
+
+    Args:
+        run: where to.
+        built: what to train.
+        stored: the run as it was, if it continues.
+        started: `time.perf_counter()` when the session began.
+        report: as for `train`.
+        track: as for `train`.
+    """
+
+    def say(text: str) -> None:
+        report(Update(message=text))
+
+    with tracking(track, run, say) as told:
+
+        def show(row: dict[str, Any], last_step: int, seconds_left: float | None) -> None:
+            told.log(row)
+            report(Update(None, row, last_step, seconds_left))
+
+        if built.expert is not None:
+            keep_expert(run, built.expert)
+        session = Session(run, built.env, built.algorithm, built.context, started, say, show)
+        if stored is not None:
+            session.restore(stored.config.run.env_steps)
+        reason = session.train()
+        give_order(built.context.group, Order.STOP)
+        built.context.group.leave()
+        evaluation = told.evaluation = session.conclude(reason)
+        told.finished = reason != "interrupted"
     signal, watch = session.interrupt.signal, session.watch
     return Outcome(run, reason, signal, evaluation, watch.last_warning, watch.learned_nothing)
+
+
+def _require_unchanged(stored: Run) -> None:
+    """Makes sure that nobody has trained in a run since it was read: that would be undone.
+
+    Raises:
+        UsageError: another process has.
+    """
+    if Run.open(stored.path).sessions != stored.sessions:
+        raise UsageError(
+            f"Another process has trained in {stored.path} meanwhile. Give the command again to "
+            "continue from there."
+        )
 
 
 def follow(config: TrainConfig, group: Group, resume: Run | None = None) -> int | None:

@@ -373,10 +373,11 @@ _GUIDED = {
 _GUIDED_VALUES: dict[str, Values] = {
     "cpu": {
         "guide": True, "guide_envs": 56, "guide_restarts": 16, "num_envs": 8, "quiet_share": 0.5,
-        "horizon": 32, "iterations": 1_000, "actor_learning_rate": 2e-3, "imitation_steps": 12,
+        "stagger": True, "horizon": 32, "iterations": 1_000, "actor_learning_rate": 2e-3,
+        "imitation_steps": 12,
     },
     "fast": {
-        "guide": True, "guide_envs": 768, "num_envs": 256, "iterations": 1_000,
+        "guide": True, "guide_envs": 768, "num_envs": 256, "stagger": True, "iterations": 1_000,
         "imitation_steps": 8, "imitation_batch": 512, "replay_images": 60_000,
     },
 }  # fmt: skip
