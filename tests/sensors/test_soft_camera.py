@@ -9,7 +9,7 @@ import warp as wp
 
 from dva import robots, tasks
 from dva.sensors import Camera, DifferentiableCamera, Scene, View
-from dva.sim import FREE, Model, load_model
+from dva.sim import BALL, FREE, Model, load_model
 
 ONE_SHAPE = """
 <mujoco>
@@ -18,6 +18,21 @@ ONE_SHAPE = """
     <body pos="0 0 1">
       <freejoint/>
       GEOM
+    </body>
+  </worldbody>
+</mujoco>
+"""
+BALL_JOINTS = """
+<mujoco>
+  <default><geom contype="0" mass="1" rgba="0.5 0.4 0.3 1"/></default>
+  <worldbody>
+    <body pos="0 0 1" euler="20 30 0">
+      <joint type="ball" pos="0 0 0.2"/>
+      <geom type="box" size="0.1 0.2 0.15"/>
+      <body pos="0.1 0 0.15" euler="0 40 0">
+        <joint type="ball"/>
+        <geom type="capsule" fromto="0 0 0 0.3 0 0" size="0.06"/>
+      </body>
     </body>
   </worldbody>
 </mujoco>
@@ -36,17 +51,23 @@ VIEW = View(eye=(0.2, -2.0, 1.6), target=(0.1, 0.0, 0.9), fovy=50.0)
 def random_poses(model: Model, start: torch.Tensor, spread: float) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     joint_q = start + spread * torch.randn(start.shape, generator=generator)
-    if model.link_joint[0] == FREE:
-        joint_q[:, 3:7] /= joint_q[:, 3:7].norm(dim=1, keepdim=True)
+    for start in quaternions(model):
+        joint_q[:, start : start + 4] /= joint_q[:, start : start + 4].norm(dim=1, keepdim=True)
     return joint_q
 
 
+def quaternions(model: Model) -> list[int]:
+    """Lists where a quaternion starts."""
+    offset = {FREE: 3, BALL: 0}
+    joints = zip(model.link_coordinate, model.link_joint, strict=True)
+    return [int(first) + offset[joint] for first, joint in joints if joint in offset]
+
+
 def without_length(model: Model, joint_q: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """Removes the gradient along a free joint's quaternion, in which there is no motion."""
-    if model.link_joint[0] == FREE:
-        u = joint_q[:, 3:7].double()
-        along = (gradient[:, 3:7] * u).sum(1, keepdim=True)
-        gradient[:, 3:7] -= u * along
+    """Removes the gradient along quaternions, in which there is no motion."""
+    for start in quaternions(model):
+        u, part = joint_q[:, start : start + 4].double(), gradient[:, start : start + 4]
+        part -= u * (part * u).sum(1, keepdim=True)
     return gradient
 
 
@@ -90,6 +111,16 @@ def test_gradient_of_each_shape_on_the_ground(shape: str, tmp_path: Path) -> Non
     assert error.median() < 0.002 and error.max() < 0.01, error
     error = gradient_error(model, VIEW, Scene(), joint_q, eps=3e-5)
     assert error.median() < 0.01 and error.max() < 0.07, error
+
+
+def test_gradient_of_ball_joints(tmp_path: Path) -> None:
+    path = tmp_path / "balls.xml"
+    path.write_text(BALL_JOINTS)
+    model = load_model(path)
+    joint_q = random_poses(model, torch.tensor(model.initial_q).float().repeat(6, 1), 0.3)
+    even = Scene(light=0.0, ambient=0.8)
+    error = gradient_error(model, VIEW, even, joint_q)
+    assert error.median() < 0.002 and error.max() < 0.01, error
 
 
 @pytest.mark.parametrize("name", tasks.names())

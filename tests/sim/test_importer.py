@@ -170,8 +170,6 @@ HINGE = "<joint name='j' type='hinge'/>"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (mjcf("<joint name='j' type='ball'/>" + GEOM), "'j' is a ball joint. Allowed"),
-        (mjcf("<joint type='ball'/>" + GEOM), "joint number 0 is a ball joint"),
         (mjcf(GEOM), "no joint"),
         (mjcf(HINGE + GEOM, "<actuator><motor joint='j'/></actuator>"),
          "actuators without ctrlrange, such as number 0"),

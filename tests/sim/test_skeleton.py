@@ -79,13 +79,8 @@ def test_the_tasks_read_a_skeleton_alone():
     assert type(locomotion._robot(tasks.get("ant").mjcf)) is Skeleton
 
 
-@pytest.mark.parametrize(
-    ("joint", "message"), [("<joint type='ball'/>", "ball joint"), ("", "has no joint")]
-)
-def test_other_joints_are_refused(tmp_path, joint: str, message: str):
+def test_no_joint_is_refused(tmp_path):
     path = tmp_path / "bad.xml"
-    path.write_text(
-        f"<mujoco><worldbody><body>{joint}<geom size='.1'/></body></worldbody></mujoco>"
-    )
-    with pytest.raises(ValueError, match=message):
+    path.write_text("<mujoco><worldbody><body><geom size='.1'/></body></worldbody></mujoco>")
+    with pytest.raises(ValueError, match="has no joint"):
         read_skeleton(path)

@@ -21,10 +21,6 @@ def write(folder, world: str = "", rest: str = "", geom: str = "", more: str = "
 HINGE = '<joint name="j"/>'
 FAR = '<body pos="1 0 0"><joint/><geom size="0.1"/><body pos="1 0 0"><joint/><geom size=".1"/></body></body>'  # noqa: E501
 UNSIMULATED = {
-    "terrain": {
-        "world": '<geom type="hfield" hfield="hills"/>',
-        "rest": '<asset><hfield name="hills" nrow="2" ncol="2" size="1 1 1 1"/></asset>',
-    },
     "fluid-shape": {"rest": '<option density="1000"/>', "geom": 'fluidshape="ellipsoid"'},
     "free-joint": {"joint": '<joint type="free" armature="1"/>'},
     "ctrlrange": {"joint": HINGE, "rest": '<actuator><motor joint="j"/></actuator>'},
@@ -39,6 +35,10 @@ UNSIMULATED = {
     },
 }
 OPTIONAL = {
+    "terrain": {
+        "world": '<geom type="hfield" hfield="hills"/>',
+        "rest": '<asset><hfield name="hills" nrow="2" ncol="2" size="1 1 1 1"/></asset>',
+    },
     "fluid": {"rest": '<option density="1000" viscosity="0.1"/>'},
     "world-geoms": {"world": '<geom type="box" size="1 1 1"/>'},
     "contact-pairs": {

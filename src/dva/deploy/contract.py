@@ -73,7 +73,8 @@ def actuators(robot: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:
         if m.actuator_trntype[i] == mujoco.mjtTrn.mjTRN_JOINT:  # type: ignore[attr-defined]
             number = int(m.actuator_trnid[i, 0])
             joint = m.joint(number).name
-            if _is_motor(m, i):
+            ball = m.jnt_type[number] == mujoco.mjtJoint.mjJNT_BALL  # type: ignore
+            if _is_motor(m, i) and not ball:
                 force = float(m.actuator_gear[i, 0] * m.actuator_gainprm[i, 0])
                 slides = m.jnt_type[number] == mujoco.mjtJoint.mjJNT_SLIDE  # type: ignore
                 scale, offset, units = scale * force, offset * force, "N" if slides else "N m"

@@ -12,7 +12,7 @@ from dva.sensors.camera import Camera
 from dva.sensors.scene import View
 from dva.sensors.sensor import Sensor, SensorMaker, SensorRequest
 from dva.sensors.soft.camera import DifferentiableCamera
-from dva.sim import FREE, State
+from dva.sim import BALL, FREE, State
 from dva.spec import Entry
 
 __all__ = ["STANDARD_SENSORS", "CameraSensor", "JointAngles"]
@@ -171,7 +171,7 @@ class JointAngles:
     frame_stack: int = 1
 
     def build(self, request: SensorRequest) -> Sensor:
-        """Builds a sensor of the coordinates of all joints that are not free.
+        """Builds a sensor of the coordinates of all hinges and slides.
 
         Raises:
             ValueError: the robot has no such joint.
@@ -180,7 +180,7 @@ class JointAngles:
         columns = [
             int(coordinate)
             for coordinate, joint in zip(model.link_coordinate, model.link_joint, strict=True)
-            if joint != FREE
+            if joint not in (FREE, BALL)
         ]
         if not columns:
             raise ValueError(

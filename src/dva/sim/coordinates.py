@@ -4,7 +4,7 @@ from typing import overload
 
 import torch
 
-from dva.sim.model import FREE, Skeleton
+from dva.sim.model import BALL, FREE, Skeleton
 from dva.sim.quaternions import rotate
 
 __all__ = ["from_mujoco", "to_mujoco"]
@@ -23,9 +23,10 @@ def to_mujoco(
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """Converts coordinates, and velocities if given, to MuJoCo's.
 
-    Hinges and slides are the same in both. A free joint's quaternion is (w, x, y, z) in MuJoCo;
-    its velocity is there that of the body frame's origin, in world axes, and the angular velocity
-    in the axes of the body. The velocities of the result assume unit quaternions.
+    Hinges, slides and the velocities of ball joints are the same in both. Quaternions are
+    (w, x, y, z) in MuJoCo. A free joint's velocity is there that of the body frame's origin, in
+    world axes, and the angular velocity in the axes of the body. The velocities of the result
+    assume unit quaternions.
 
     Args:
         model: the robot.
@@ -36,10 +37,10 @@ def to_mujoco(
         qpos (N, nq), or the pair qpos (N, nq), qvel (N, nd).
     """
     free = [i for i in range(model.num_links) if model.link_joint[i] == FREE]
-    qpos = joint_q.clone() if free else joint_q
-    for i in free:
-        c = int(model.link_coordinate[i])
-        qpos[:, c + 3 : c + 7] = joint_q[:, c + 3 : c + 7].roll(1, dims=1)
+    starts = _quaternions(model)
+    qpos = joint_q.clone() if starts else joint_q
+    for start in starts:
+        qpos[:, start : start + 4] = joint_q[:, start : start + 4].roll(1, dims=1)
     if joint_qd is None:
         return qpos
     qvel = joint_qd.clone()
@@ -67,14 +68,25 @@ def from_mujoco(
         joint_q (N, nq), joint_qd (N, nd).
     """
     joint_q, joint_qd = qpos.clone(), qvel.clone()
+    for start in _quaternions(model):
+        joint_q[:, start : start + 4] = qpos[:, start : start + 4].roll(-1, dims=1)
     for i in range(model.num_links):
         if model.link_joint[i] != FREE:
             continue
         c, d = int(model.link_coordinate[i]), int(model.link_dof[i])
-        quaternion = qpos[:, c + 3 : c + 7].roll(-1, dims=1)
+        quaternion = joint_q[:, c + 3 : c + 7]
         angular = rotate(quaternion, qvel[:, d + 3 : d + 6])
         com = rotate(quaternion, qpos.new_tensor(model.link_com[i]).expand(len(qpos), 3))
-        joint_q[:, c + 3 : c + 7] = quaternion
         joint_qd[:, d : d + 3] = qvel[:, d : d + 3] + torch.linalg.cross(angular, com)
         joint_qd[:, d + 3 : d + 6] = angular
     return joint_q, joint_qd
+
+
+def _quaternions(model: Skeleton) -> list[int]:
+    """Lists where in the coordinates a quaternion starts."""
+    offset = {FREE: 3, BALL: 0}
+    return [
+        int(coordinate) + offset[int(joint)]
+        for coordinate, joint in zip(model.link_coordinate, model.link_joint, strict=True)
+        if int(joint) in offset
+    ]

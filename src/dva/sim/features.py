@@ -17,12 +17,15 @@ __all__ = [
     "POLYTOPE",
     "ROUND",
     "SLABS",
+    "BallLimits",
     "BodyContacts",
     "Couplings",
     "Fluid",
     "GravityCompensation",
+    "HeightFields",
     "JointForces",
     "PlaneContacts",
+    "TerrainContacts",
     "Transmissions",
     "box_sides",
 ]
@@ -87,6 +90,43 @@ class PlaneContacts(_Contacts):
 
 
 @dataclass(frozen=True)
+class TerrainContacts(_Contacts):
+    """Probes that touch a height field.
+
+    The normal is that of the ground's surface above or below the probe's point that lies furthest
+    against the normal at its centre, and the depth that point's distance from the plane there.
+    """
+
+    field: np.ndarray
+    """(P,) which of the height fields."""
+    margin: np.ndarray
+    """(P,) distance from which they touch [m]."""
+
+
+@dataclass(frozen=True)
+class HeightFields(_Table):
+    """F grids of heights, fixed in the world, bilinear between their samples.
+
+    Each is solid from its surface down to its base; beyond its edges there is nothing.
+    """
+
+    place: np.ndarray
+    """(F, 3) the middle of the field, at height 0 [m]."""
+    turn: np.ndarray
+    """(F, 4) orientation of its axes."""
+    half: np.ndarray
+    """(F, 2) half sizes along x and y [m]."""
+    base: np.ndarray
+    """(F,) how far it reaches below height 0 [m]."""
+    shape: np.ndarray
+    """(F, 2) samples along y (rows) and along x (columns)."""
+    first: np.ndarray
+    """(F,) index of a field's first sample."""
+    heights: np.ndarray
+    """(S,) heights of all fields, row by row [m]."""
+
+
+@dataclass(frozen=True)
 class BodyContacts(_Contacts):
     """Probes that touch a solid.
 
@@ -130,6 +170,7 @@ class Transmissions(_Table):
 
     With length L, its rate V and control u, an actuator pulls with (g . (1, L, V)) u +
     b . (1, L, V) within its force range; a fixed tendon with its spring, damper, friction, limits.
+    The coordinates of a ball joint are here the three components of its rotation's vector.
     """
 
     action: np.ndarray
@@ -156,6 +197,9 @@ class Transmissions(_Table):
     """(T, 2) dry friction and the width that smooths it; see `JointForces`."""
     coefficients: np.ndarray
     """(T, nd) of the joints' coordinates."""
+    period: np.ndarray
+    """(T,) lengths that mean the same to a position servo of a ball joint, which goes the shorter
+    way round; 0 for others."""
     coupling: np.ndarray
     """(T,) whether it is an equality constraint, whose spring and damper stand for a rigid one."""
 
@@ -174,6 +218,18 @@ class JointForces(_Table):
     """(nd, 2) f and width."""
     actuator_range: np.ndarray
     """(nd, 2) least and largest sum of all actuators' forces."""
+
+
+@dataclass(frozen=True)
+class BallLimits(_Table):
+    """Limits of B ball joints: how far they may turn from their reference, about whatever axis."""
+
+    link: np.ndarray
+    """(B,) link of the joint."""
+    angle: np.ndarray
+    """(B,) largest angle [rad]."""
+    law: np.ndarray
+    """(B, 3) stiffness, damping and ramp beyond it; see `JointForces`."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ For questions about a robot that are asked once; the kernels compute the same fo
 
 import numpy as np
 
-from dva.sim.model import FREE, REVOLUTE, Skeleton
+from dva.sim.model import BALL, FREE, REVOLUTE, Skeleton
 from dva.sim.quaternions import rotation_matrix
 
 __all__ = ["InitialPose", "velocity_at"]
@@ -46,6 +46,8 @@ class InitialPose:
             half = 0.5 * q[0]
             turn = np.append(model.link_axis[i] * np.sin(half), np.cos(half))
             rotation = rotation @ rotation_matrix(turn)
+        elif model.link_joint[i] == BALL:
+            rotation = rotation @ rotation_matrix(q[:4])
         else:
             position = position + self._axis[i] * q[0]
         self.position[i], self.rotation[i] = position, rotation
@@ -75,6 +77,10 @@ class InitialPose:
                 arm = point - self.place(link, model.link_com[link])
                 linear[:, dof : dof + 3] = angular[:, dof + 3 : dof + 6] = np.eye(3)
                 linear[:, dof + 3 : dof + 6] = np.cross(np.eye(3), arm).T
+            elif model.link_joint[link] == BALL:
+                axes = self.rotation[link]
+                linear[:, dof : dof + 3] = np.cross(axes.T, arm).T
+                angular[:, dof : dof + 3] = axes
             elif model.link_joint[link] == REVOLUTE:
                 linear[:, dof] = np.cross(self._axis[link], arm)
                 angular[:, dof] = self._axis[link]

@@ -6,18 +6,21 @@ from pathlib import Path
 import numpy as np
 
 from dva.sim.features import (
+    BallLimits,
     BodyContacts,
     Couplings,
     Fluid,
     GravityCompensation,
+    HeightFields,
     JointForces,
     PlaneContacts,
+    TerrainContacts,
     Transmissions,
 )
 
-__all__ = ["FREE", "PRISMATIC", "REVOLUTE", "Model", "Skeleton"]
+__all__ = ["BALL", "FREE", "PRISMATIC", "REVOLUTE", "Model", "Skeleton"]
 
-PRISMATIC, REVOLUTE, FREE = 0, 1, 2
+PRISMATIC, REVOLUTE, FREE, BALL = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,13 @@ class Skeleton:
     """MJCF file that the robot was read from."""
 
     link_joint: np.ndarray
-    """(L,) joint type: `PRISMATIC`, `REVOLUTE` or `FREE`."""
+    """(L,) joint type: `PRISMATIC`, `REVOLUTE`, `FREE` or `BALL`."""
     link_parent: np.ndarray
     """(L,) link that carries the joint; -1 is the world."""
     link_frame: np.ndarray
     """(L, 7) joint frame in the parent link's frame: position, quaternion."""
     link_axis: np.ndarray
-    """(L, 3) joint axis in the joint frame; zero for free joints."""
+    """(L, 3) joint axis in the joint frame; zero for free and ball joints."""
     link_coordinate: np.ndarray
     """(L,) index of the joint's first coordinate in `joint_q`."""
     link_dof: np.ndarray
@@ -91,6 +94,11 @@ class Skeleton:
         """Number of actions A."""
         return len(self.action_names)
 
+    @property
+    def has_balls(self) -> bool:
+        """Whether there is a ball joint."""
+        return bool(np.any(self.link_joint == BALL))
+
     def root(self, link: int) -> int:
         """Gives the link of a link's tree that the world carries; -1 for the world itself."""
         while link >= 0 and self.link_parent[link] >= 0:
@@ -122,13 +130,13 @@ class Model(Skeleton):
     dof_armature: np.ndarray
     """(nd,) rotor inertia, added to the diagonal of the mass matrix."""
     dof_stiffness: np.ndarray
-    """(nd,) spring toward `dof_target`."""
+    """(nd,) spring toward `dof_target`; of a ball joint, along the vector of its rotation."""
     dof_damping: np.ndarray
     """(nd,) passive damping."""
     dof_target: np.ndarray
     """(nd,) rest coordinate of the spring."""
     dof_limit: np.ndarray
-    """(nd, 2) lower and upper limit; infinite where there is none."""
+    """(nd, 2) lower and upper limit; infinite where there is none, and for ball joints."""
     dof_limit_stiffness: np.ndarray
     """(nd,) spring beyond a limit."""
     dof_limit_damping: np.ndarray
@@ -151,12 +159,18 @@ class Model(Skeleton):
     """(A, 2) controls that actions -1 and 1 stand for, in MuJoCo's terms."""
     plane_contacts: PlaneContacts | None = None
     """Contacts that follow MuJoCo's parameters, or touch other planes than z = 0."""
+    height_fields: HeightFields | None = None
+    """Ground that is not flat."""
+    terrain_contacts: TerrainContacts | None = None
+    """Contacts of links with it."""
     body_contacts: BodyContacts | None = None
     """Contacts of links with each other and with geoms of the world that are no planes."""
     transmissions: Transmissions | None = None
     """Actuators that are no plain motors, and fixed tendons."""
     joint_forces: JointForces | None = None
     """Limits that follow MuJoCo's parameters, dry friction, ranges of actuator forces."""
+    ball_limits: BallLimits | None = None
+    """How far ball joints may turn."""
     couplings: Couplings | None = None
     """Joints that depend on others."""
     gravity_compensation: GravityCompensation | None = None
@@ -168,5 +182,6 @@ class Model(Skeleton):
 
     @property
     def num_contacts(self) -> int:
-        """Number of contact points, C and those of `plane_contacts`."""
-        return len(self.contact_link) + len(self.plane_contacts or ())
+        """Number of points that touch the ground: C and those of planes and height fields."""
+        further = (self.plane_contacts, self.terrain_contacts)
+        return len(self.contact_link) + sum(len(table or ()) for table in further)

@@ -29,10 +29,10 @@ class MujocoSimulator:
     """Steps N copies of a robot one after the other, on the CPU and without gradients.
 
     The MJCF file is taken as it is: its time step, integrator, solver and contacts, those between
-    the robot's own bodies included. Where it has no plane, a floor at z = 0 is added, which leaves
-    friction and softness to the robot's geoms. Of the `user` data that our own simulator reads,
-    only the damping that acts on joints at all times counts, since it is part of the robot. Actions
-    in [-1, 1] span an actuator's control range.
+    the robot's own bodies included. Where it has neither a plane nor a height field, a floor at
+    z = 0 is added, which leaves friction and softness to the robot's geoms. Of the `user` data that
+    our own simulator reads, only the damping that acts on joints at all times counts, since it is
+    part of the robot. Actions in [-1, 1] span an actuator's control range.
 
     Args:
         request: what an environment asks for; of its substeps nothing is taken.
@@ -115,10 +115,11 @@ class MujocoSimulator:
 
 
 def _compile(path: Path) -> Any:
-    """Compiles a robot's file, with a floor if it has none."""
+    """Compiles a robot's file, with a floor if it has no ground."""
     spec = read_spec(path)
     compiled: Any = compile_spec(spec, path)
-    if np.any(compiled.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
+    ground = (int(mujoco.mjtGeom.mjGEOM_PLANE), int(mujoco.mjtGeom.mjGEOM_HFIELD))
+    if np.isin(compiled.geom_type, ground).any():
         return compiled
     spec.worldbody.add_geom(
         type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0.0, 0.0, 1.0], friction=[0.0, 0.0, 0.0],

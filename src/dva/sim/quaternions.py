@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-__all__ = ["multiply", "rotate", "rotation_matrix"]
+__all__ = ["multiply", "rotate", "rotation_matrix", "within_angle"]
 
 
 def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -31,3 +31,12 @@ def rotation_matrix(quaternion: np.ndarray) -> np.ndarray:
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
     )
+
+
+def within_angle(quaternion: np.ndarray, angle: float) -> np.ndarray:
+    """Turns a unit quaternion (x, y, z, w) back about its axis to at most an angle [rad]."""
+    sine, cosine = float(np.linalg.norm(quaternion[:3])), abs(float(quaternion[3]))
+    if 2.0 * np.arctan2(sine, cosine) <= angle:
+        return quaternion
+    axis = np.copysign(1.0, quaternion[3]) * quaternion[:3] / sine
+    return np.append(np.sin(0.5 * angle) * axis, np.cos(0.5 * angle))

@@ -21,7 +21,7 @@ from itertools import product
 
 import numpy as np
 
-from dva.sim.features import BodyContacts
+from dva.sim.features import BodyContacts, PlaneContacts, TerrainContacts
 from dva.sim.mass import InitialPose, velocity_at
 from dva.sim.model import Model
 from dva.sim.quaternions import rotation_matrix
@@ -141,7 +141,7 @@ class _Point:
 
 
 def _contact_points(model: Model) -> list[_Point]:
-    """Lists the contacts of a robot, those with several planes once."""
+    """Lists the contacts of a robot, those with several planes or height fields once."""
     found = [
         _Point(int(link), center, np.eye(3), np.full(3, radius), ke, kd, 0.0, kf, mu)
         for link, center, radius, (ke, kd, kf, mu) in zip(
@@ -149,18 +149,25 @@ def _contact_points(model: Model) -> list[_Point]:
             strict=False,
         )
     ]  # fmt: skip
-    table = model.plane_contacts
-    if table is None:
-        return found
-    first = (table.plane == table.plane[0]).all(1)
-    for row in np.flatnonzero(first):
-        ke, damping, kf, mu = table.material[row]
-        frame = rotation_matrix(table.rotation[row])
-        found.append(
-            _Point(int(table.link[row]), table.point[row], frame, table.axes[row], ke, 0.0,
-                   damping, kf, mu)
-        )  # fmt: skip
+    planes, terrain = model.plane_contacts, model.terrain_contacts
+    on_planes: set[tuple[float, ...]] = set()
+    if planes is not None:
+        on_planes = {(i, *point) for i, point in zip(planes.link, planes.point, strict=True)}
+        first = (planes.plane == planes.plane[0]).all(1)
+        found += [_point(planes, int(row)) for row in np.flatnonzero(first)]
+    if terrain is not None:
+        places = zip(terrain.link, terrain.point, strict=True)
+        alone = np.array([(i, *point) not in on_planes for i, point in places])
+        first = terrain.field == terrain.field[0]
+        found += [_point(terrain, int(row)) for row in np.flatnonzero(alone & first)]
     return found
+
+
+def _point(table: PlaneContacts | TerrainContacts, row: int) -> _Point:
+    ke, damping, kf, mu = table.material[row]
+    frame = rotation_matrix(table.rotation[row])
+    link, center, axes = int(table.link[row]), table.point[row], table.axes[row]
+    return _Point(link, center, frame, axes, ke, 0.0, damping, kf, mu)
 
 
 def _height(points: list[_Point], pose: InitialPose) -> float:
@@ -281,6 +288,11 @@ def _further(model: Model) -> tuple[np.ndarray, np.ndarray]:
     if joints is not None:
         damping += np.diag(joints.limit_law[:, 1] + joints.friction[:, 0] / joints.friction[:, 1])
         stiffness += np.diag(joints.limit_law[:, 0])
+    if model.ball_limits is not None:
+        for link, law in zip(model.ball_limits.link, model.ball_limits.law, strict=True):
+            dofs = int(model.link_dof[link]) + np.arange(3)
+            stiffness[dofs, dofs] += law[0]
+            damping[dofs, dofs] += law[1]
     if rows is not None:
         control = np.abs(rows.control).sum(1)
         elastic = np.maximum(-rows.bias[:, 1], 0.0) + np.abs(rows.gain[:, 1]) * control

@@ -22,10 +22,11 @@ class State:
 
     joint_q: torch.Tensor
     """(N, nq) generalized positions [m, rad]; a free joint is the position and quaternion
-    (x, y, z, w) of its body, world frame."""
+    (x, y, z, w) of its body, world frame; a ball joint the quaternion by which it is turned."""
     joint_qd: torch.Tensor
     """(N, nd) generalized velocities [m/s, rad/s]; a free joint is the velocity of its body's
-    centre of mass and the angular velocity, both in world axes."""
+    centre of mass and the angular velocity, both in world axes; a ball joint the angular velocity
+    against the body that carries it, in the axes of its own body."""
     carried: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """What else a simulator carries from step to step, each (N, ...): warm starts of its contact
     solver, activations of muscles."""

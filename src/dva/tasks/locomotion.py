@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from dva.sim import Skeleton, read_skeleton
+from dva.sim import BALL, Skeleton, read_skeleton
 from dva.sim.quaternions import multiply, rotate
 from dva.tasks.task import Task, constant, uniform
 
@@ -57,9 +57,9 @@ class Locomotion(Task):
         """Puts the robot at the keyframe, disturbed (paper's code).
 
         Each coordinate of the base within 0.1 m, the base turned by an angle within pi / 24 about
-        a random axis, joints within 0.2 rad. Velocities are within 0.25: those of the joints, and
-        for the base its twist (angular velocity, velocity of the point that is at the world's
-        origin).
+        a random axis, joints within 0.2 rad, ball joints about a random axis. Velocities are within
+        0.25: those of the joints, and for the base its twist (angular velocity, velocity of the
+        point that is at the world's origin).
         """
         model = _robot(self.mjcf)
         middle = tuple(model.initial_q.tolist())
@@ -67,6 +67,10 @@ class Locomotion(Task):
         rotation = _small_rotation(n, ANGLE_RANGE * stochastic, generator, device)
         rotation = multiply(rotation, constant(middle[3:7], device).expand(n, 4))
         joints = uniform(n, middle[7:], JOINT_RANGE * stochastic, generator, device)
+        for first in model.link_coordinate[model.link_joint == BALL]:
+            part = slice(int(first) - 7, int(first) - 3)
+            turned = _small_rotation(n, JOINT_RANGE * stochastic, generator, device)
+            joints[:, part] = multiply(constant(middle[7:][part], device).expand(n, 4), turned)
         speed = VELOCITY_RANGE * stochastic
         twist = uniform(n, (0.0,) * model.num_dofs, speed, generator, device)
         angular, at_origin, rates = twist.split([3, 3, model.num_dofs - 6], dim=1)

@@ -30,7 +30,7 @@ from dva.sensors.soft.layers import (
     weigh,
 )
 from dva.sensors.soft.shapes import bend, distance_and_normal, smooth_step, smooth_step_slope
-from dva.sim import FREE, REVOLUTE
+from dva.sim import BALL, FREE, REVOLUTE
 
 __all__ = ["pull_back", "soft_cast", "soft_cast_adjoint"]
 
@@ -262,7 +262,7 @@ def soft_cast_adjoint(
 @wp.kernel(enable_backward=False)
 def pull_back(
     num_links: int, num_shapes: int, joint: wp.array[int], parent: wp.array[int],
-    coordinate: wp.array[int], link_position: wp.array3d[wp.vec3],
+    coordinate: wp.array[int], q: wp.array3d[float], link_position: wp.array3d[wp.vec3],
     link_rotation: wp.array3d[wp.quat], joint_axis: wp.array3d[wp.vec3], link: wp.array[int],
     center: wp.array2d[wp.vec3], eye: wp.array[wp.vec3], mount: int, mount_offset: wp.vec3,
     follow: wp.vec3, force: wp.array2d[wp.vec3], torque: wp.array2d[wp.vec3],
@@ -303,6 +303,12 @@ def pull_back(
                 gradient[e, c + d] = f[d]
             for d in range(4):
                 gradient[e, c + 3 + d] = 2.0 * turned[d]
+        elif joint[i] == wp.static(BALL):
+            own = wp.quat(q[e, 0, c], q[e, 0, c + 1], q[e, 0, c + 2], q[e, 0, c + 3])
+            inside = wp.quat_rotate_inv(link_rotation[e, 0, i], about)
+            turned = own * wp.quat(inside[0], inside[1], inside[2], 0.0)
+            for d in range(4):
+                gradient[e, c + d] = 2.0 * turned[d]
         elif joint[i] == wp.static(REVOLUTE):
             gradient[e, c] = wp.dot(joint_axis[e, 0, i], about)
         else:

@@ -9,19 +9,32 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from dva.sim.features import Couplings, GravityCompensation, JointForces, Transmissions
+from dva.sim.features import (
+    BallLimits,
+    Couplings,
+    GravityCompensation,
+    JointForces,
+    Transmissions,
+)
 from dva.sim.mjcf.constraints import friction_width, unit_law
 from dva.sim.mjcf.poses import compose, from_xyzw
 from dva.sim.mjcf.skeleton import element_name
-from dva.sim.model import FREE, Skeleton
+from dva.sim.model import BALL, FREE, Skeleton
 
-__all__ = ["read_actuation", "read_couplings", "read_gravity_compensation", "read_joint_forces"]
+__all__ = [
+    "read_actuation",
+    "read_ball_limits",
+    "read_couplings",
+    "read_gravity_compensation",
+    "read_joint_forces",
+]
 
 _UNLIMITED = np.array([-np.inf, np.inf])
 _NO_LIMIT = np.array([0.0, 0.0, 1.0])
 _Transmission = mujoco.mjtTrn
 _ON_JOINT = (int(_Transmission.mjTRN_JOINT), int(_Transmission.mjTRN_JOINTINPARENT))
 _ON_TENDON = int(_Transmission.mjTRN_TENDON)
+_BALL = int(mujoco.mjtJoint.mjJNT_BALL)
 _SCALAR = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 _FILTERS = (
     int(mujoco.mjtDyn.mjDYN_NONE),
@@ -46,6 +59,7 @@ class _Row:
     limit: np.ndarray = field(default_factory=lambda: _UNLIMITED)
     limit_law: np.ndarray = field(default_factory=lambda: _NO_LIMIT)
     friction: np.ndarray = field(default_factory=lambda: np.array([0.0, 1.0]))
+    period: float = 0.0
     coupling: bool = False
 
 
@@ -67,7 +81,7 @@ def read_actuation(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, Any]:
     for a, (row, dof) in enumerate(zip(rows, driven, strict=True)):
         if dof >= 0 and driven.count(dof) == 1 and _is_motor(m, a, row, dof):
             action[dof] = a
-            gear[dof] = m.actuator_gear[a, 0] * m.actuator_gainprm[a, 0] * ranges[a, 1]
+            gear[dof] = row.coefficients[dof] * m.actuator_gainprm[a, 0] * ranges[a, 1]
         else:
             left.append(row)
     left += [row for t in range(m.ntendon) if (row := _tendon(m, t)) is not None]
@@ -88,14 +102,15 @@ def _control_range(m: mujoco.MjModel, a: int) -> np.ndarray:
 
 
 def _is_motor(m: mujoco.MjModel, a: int, row: _Row, dof: int) -> bool:
-    """Says whether an actuator is a gear of one joint and no more."""
+    """Says whether an actuator is a gear of one dof and no more."""
     joint = m.dof_jntid[dof]
     largest = abs(row.gain[0]) * row.control[1]
     bounds = [row.force_range]
     if m.jnt_actfrclimited[joint]:
-        bounds.append(m.jnt_actfrcrange[joint] / max(abs(m.actuator_gear[a, 0]), 1e-12))
+        bounds.append(m.jnt_actfrcrange[joint] / max(abs(row.coefficients[dof]), 1e-12))
     return bool(
         int(m.actuator_trntype[a]) != _ON_TENDON
+        and np.count_nonzero(row.coefficients) == 1
         and row.control[0] == 0.0
         and not row.gain[1:].any()
         and not row.bias.any()
@@ -107,9 +122,13 @@ def _actuator(m: mujoco.MjModel, skeleton: Skeleton, a: int, span: np.ndarray) -
     kind, number = int(m.actuator_trntype[a]), int(m.actuator_trnid[a, 0])
     coefficients = np.zeros(m.nv)
     if kind in _ON_JOINT and int(m.jnt_type[number]) in _SCALAR:
-        coefficients[m.jnt_dofadr[number]] = 1.0
+        coefficients[m.jnt_dofadr[number]] = m.actuator_gear[a, 0]
+    elif kind == _ON_JOINT[0] and int(m.jnt_type[number]) == _BALL:
+        # Along the vector of the joint's rotation; its rate is taken in the body's axes.
+        start = m.jnt_dofadr[number]
+        coefficients[start : start + 3] = m.actuator_gear[a, :3]
     elif kind == _ON_TENDON and _is_fixed(m, number):
-        coefficients = _tendon_coefficients(m, number)
+        coefficients = m.actuator_gear[a, 0] * _tendon_coefficients(m, number)
     else:
         _refuse(m, skeleton, a, f"acts on {_target(m, a)}")
     gain_kind, bias_kind = int(m.actuator_gaintype[a]), int(m.actuator_biastype[a])
@@ -125,22 +144,25 @@ def _actuator(m: mujoco.MjModel, skeleton: Skeleton, a: int, span: np.ndarray) -
     if int(m.actuator_dyntype[a]) not in _FILTERS:
         word = _word(mujoco.mjtDyn, m.actuator_dyntype[a])
         _refuse(m, skeleton, a, f"has a state of its own ({word})")
+    ball = kind == _ON_JOINT[0] and int(m.jnt_type[number]) == _BALL
+    serves = gain_kind == int(mujoco.mjtGain.mjGAIN_FIXED) and gain[0] == -bias[1] != 0.0
     forces = m.actuator_forcerange[a] if m.actuator_forcelimited[a] else _UNLIMITED
     return _Row(
-        m.actuator_gear[a, 0] * coefficients,
+        coefficients,
         action=a,
         control=np.array([span.mean(), 0.5 * (span[1] - span[0])]),
         gain=gain,
         bias=bias,
         force_range=forces.copy(),
+        period=2.0 * np.pi * float(np.linalg.norm(coefficients)) if ball and serves else 0.0,
     )
 
 
 def _refuse(m: mujoco.MjModel, skeleton: Skeleton, a: int, what: str) -> None:
     raise ValueError(
         f"{skeleton.path}: actuator {element_name(m.actuator(a))} {what}. Simulated are actuators "
-        "of hinges, slides and fixed tendons with fixed or affine gain and bias: motor, position, "
-        "velocity, damper, general."
+        "of balls, hinges, slides and fixed tendons with fixed or affine gain and bias: motor, "
+        "position, velocity, damper, general."
     )
 
 
@@ -152,8 +174,10 @@ def _target(m: mujoco.MjModel, a: int) -> str:
     kind = int(m.actuator_trntype[a])
     if kind == _ON_TENDON:
         return "a spatial tendon"
+    if kind in _ON_JOINT and int(m.jnt_type[m.actuator_trnid[a, 0]]) == _BALL:
+        return "a ball joint in the axes of its parent (jointinparent); use joint"
     if kind in _ON_JOINT:
-        return "a free or ball joint"
+        return "a free joint"
     return f"a {_word(mujoco.mjtTrn, kind)}"
 
 
@@ -255,6 +279,31 @@ def read_joint_forces(
     if not (laws[:, 0].any() or friction[:, 0].any() or np.isfinite(ranges).any()):
         return None
     return JointForces(laws, friction, ranges)
+
+
+def read_ball_limits(m: mujoco.MjModel, skeleton: Skeleton, laws: np.ndarray) -> BallLimits | None:
+    """Reads the cones of ball joints.
+
+    Args:
+        m: the robot.
+        skeleton: its links.
+        laws: (nd, 2) stiffness and damping that a joint's `user` data gives, or 0.
+    """
+    rows = []
+    for link in np.flatnonzero(skeleton.link_joint == BALL):
+        dof = int(skeleton.link_dof[link])
+        joint = int(m.dof_jntid[dof])
+        if not m.jnt_limited[joint]:
+            continue
+        angle = float(m.jnt_range[joint].max())
+        if laws[dof].any():  # whose damping acts at all times
+            law = np.array([laws[dof, 0], 0.0, 1.0])
+        else:
+            angle -= float(m.jnt_margin[joint])
+            inverse = float(m.dof_invweight0[dof])
+            law = _limit_law(m, m.jnt_solref[joint], m.jnt_solimp[joint], inverse)
+        rows.append((link, max(angle, 0.0), law))
+    return BallLimits(*(np.array(column) for column in zip(*rows, strict=True))) if rows else None
 
 
 def read_couplings(m: mujoco.MjModel, skeleton: Skeleton) -> Couplings | None:

@@ -16,8 +16,10 @@ from dva.sim.coordinates import to_mujoco
 from dva.sim.mass import InitialPose
 from dva.sim.mjcf.compiling import compile_spec, mujoco_warnings, read_spec
 from dva.sim.mjcf.ground import touching_geoms
+from dva.sim.mjcf.terrain import field_geoms, treading_geoms
 from dva.sim.mjcf.unsimulated import apply_flags
-from dva.sim.model import FREE, Model
+from dva.sim.model import BALL, FREE, Model
+from dva.sim.quaternions import within_angle
 from dva.sim.state import State
 from dva.sim.warp.simulator import WarpSimulator
 
@@ -44,10 +46,13 @@ def compile_counterpart(model: Model, floor: bool = False) -> mujoco.MjModel:
 
     Args:
         model: the robot.
-        floor: whether its contacts matter: a file without a plane gets the floor z = 0.
+        floor: whether its contacts matter: a file without ground gets the floor z = 0.
     """
     spec = read_spec(model.path)
-    if floor and not any(geom.type == mujoco.mjtGeom.mjGEOM_PLANE for geom in spec.geoms):
+    ground = {mujoco.mjtGeom.mjGEOM_PLANE}
+    if model.height_fields is not None:
+        ground.add(mujoco.mjtGeom.mjGEOM_HFIELD)
+    if floor and not any(geom.type in ground for geom in spec.geoms):
         # What has a contype touches it, as in `dva.sim.mjcf.ground`.
         spec.worldbody.add_geom(
             type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0.0, 0.0, 1.0], contype=0,
@@ -67,18 +72,23 @@ def compile_counterpart(model: Model, floor: bool = False) -> mujoco.MjModel:
             m.tendon_limited[t] = 0
     scalar = (int(mujoco.mjtEq.mjEQ_JOINT), int(mujoco.mjtEq.mjEQ_TENDON))
     m.eq_active0[~np.isin(m.eq_type, scalar)] = 0
+    if model.height_fields is None:
+        fields = field_geoms(m)
+        m.geom_contype[fields] = m.geom_conaffinity[fields] = 0
     m.dof_damping[:] += model.dof_limit_damping.reshape(m.dof_damping.shape)
     if floor and model.body_contacts is None:
-        _keep_planes_only(m, model)
+        _keep_ground_only(m, model)
     return m
 
 
-def _keep_planes_only(m: mujoco.MjModel, model: Model) -> None:
-    touching = touching_geoms(m, model)
+def _keep_ground_only(m: mujoco.MjModel, model: Model) -> None:
+    touching, treading, fields = touching_geoms(m, model), treading_geoms(m, model), field_geoms(m)
     m.geom_contype[:] = 0
     m.geom_conaffinity[:] = 0
     m.geom_conaffinity[touching] = 1
+    m.geom_conaffinity[treading] |= 2
     m.geom_contype[m.geom_type == int(mujoco.mjtGeom.mjGEOM_PLANE)] = 1
+    m.geom_contype[fields] = 2
 
 
 def acceleration_error(model: Model, states: int = 8, seed: int = 0) -> float:
@@ -157,8 +167,8 @@ def unconstrained(model: Model) -> Model:
         joints = dataclasses.replace(joints, friction=none)
     return dataclasses.replace(
         model, contact_link=model.contact_link[:0], plane_contacts=None, body_contacts=None,
-        couplings=None, dof_limit=np.tile(unlimited, (model.num_dofs, 1)), transmissions=rows,
-        joint_forces=joints,
+        terrain_contacts=None, ball_limits=None, couplings=None, transmissions=rows,
+        joint_forces=joints, dof_limit=np.tile(unlimited, (model.num_dofs, 1)),
     )  # fmt: skip
 
 
@@ -211,10 +221,14 @@ def rest_coordinates(model: Model, seconds: float, joint_q: np.ndarray | None = 
 def start_within_limits(model: Model) -> np.ndarray:
     """Gives the initial pose (nq,) with the joints that are beyond their limits at them."""
     joint_q = model.initial_q.copy()
-    for link in np.flatnonzero(model.link_joint != FREE):
+    for link in np.flatnonzero((model.link_joint != FREE) & (model.link_joint != BALL)):
         low, high = model.dof_limit[model.link_dof[link]]
         coordinate = model.link_coordinate[link]
         joint_q[coordinate] = np.clip(joint_q[coordinate], low, high)
+    if model.ball_limits is not None:
+        for link, angle in zip(model.ball_limits.link, model.ball_limits.angle, strict=True):
+            part = slice(model.link_coordinate[link], model.link_coordinate[link] + 4)
+            joint_q[part] = within_angle(joint_q[part], float(angle))
     return joint_q
 
 
@@ -227,8 +241,8 @@ def _random_states(
         return torch.randn(states, width, generator=generator, dtype=torch.float64)
 
     joint_q = torch.tensor(model.initial_q) + 0.2 * normal(model.num_coords)
-    for link in np.flatnonzero(model.link_joint == FREE):
-        start = int(model.link_coordinate[link]) + 3
+    for link in np.flatnonzero((model.link_joint == FREE) | (model.link_joint == BALL)):
+        start = int(model.link_coordinate[link]) + (3 if model.link_joint[link] == FREE else 0)
         turn = torch.nn.functional.normalize(normal(4), dim=1)
         joint_q[:, start : start + 4] = turn
     return joint_q, normal(model.num_dofs), torch.tanh(normal(model.num_actions))

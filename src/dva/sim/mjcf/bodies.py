@@ -14,7 +14,7 @@ from dva.sim.mjcf.contact_parameters import EffectiveMasses, mix, pair_parameter
 from dva.sim.mjcf.pairs import GeomPair, body_pairs
 from dva.sim.mjcf.poses import rotate
 from dva.sim.mjcf.shapes import geom_frame, is_round, probes, solid
-from dva.sim.model import REVOLUTE, Skeleton
+from dva.sim.model import BALL, REVOLUTE, Skeleton
 
 __all__ = ["kept_pairs", "read_body_contacts"]
 
@@ -94,4 +94,4 @@ def _may_slip(skeleton: Skeleton, one: int, other: int) -> bool:
     roots = skeleton.root(one), skeleton.root(other)
     if min(roots) < 0 or roots[0] == roots[1]:
         return False
-    return any(skeleton.link_joint[root] != REVOLUTE for root in roots)
+    return any(skeleton.link_joint[root] not in (REVOLUTE, BALL) for root in roots)

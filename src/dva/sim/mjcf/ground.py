@@ -16,6 +16,7 @@ from dva.sim.mjcf.pairs import collides, explicit_pairs
 from dva.sim.mjcf.poses import rotate
 from dva.sim.mjcf.shapes import geom_frame, probes
 from dva.sim.mjcf.skeleton import element_name
+from dva.sim.mjcf.terrain import field_geoms
 from dva.sim.model import Skeleton
 
 __all__ = ["read_contacts", "touching_geoms"]
@@ -29,14 +30,14 @@ def read_contacts(
     """Collects what touches planes.
 
     A robot's own `user` data says how it touches the flat floor at z = 0; everything else follows
-    MuJoCo's parameters. A file without a plane stands on that floor too; there, a geom with
+    MuJoCo's parameters. A file without any ground stands on that floor too; there, a geom with
     `contype="0"` does not touch it.
 
     Raises:
         ValueError: a geom's shape has no contact with planes, or `user` data meets a plane other
             than z = 0.
     """
-    planes = _planes(m, skeleton)
+    planes = _planes(m, skeleton, "terrain" not in ignore)
     plain: dict[str, list[Any]] = {"link": [], "point": [], "radius": [], "material": []}
     rows: list[dict[str, Any]] = []
     masses = EffectiveMasses(m, skeleton)
@@ -70,7 +71,7 @@ def read_contacts(
 
 
 def touching_geoms(m: mujoco.MjModel, skeleton: Skeleton) -> list[int]:
-    """Lists the geoms that touch a plane, or the floor z = 0 if there is none."""
+    """Lists the geoms that touch a plane, or the floor z = 0 if there is no ground."""
     planes = [plane for plane, _ in _planes(m, skeleton)]
     return [
         geom for geom in range(m.ngeom)
@@ -79,8 +80,13 @@ def touching_geoms(m: mujoco.MjModel, skeleton: Skeleton) -> list[int]:
     ]  # fmt: skip
 
 
-def _planes(m: mujoco.MjModel, skeleton: Skeleton) -> list[tuple[int, np.ndarray]]:
-    """Lists the world's planes: geom, and unit normal and offset (4,); -1 is the floor z = 0."""
+def _planes(
+    m: mujoco.MjModel, skeleton: Skeleton, terrain: bool = True
+) -> list[tuple[int, np.ndarray]]:
+    """Lists the world's planes: geom, and unit normal and offset (4,).
+
+    -1 is the floor z = 0, where there is neither a plane nor, if `terrain` counts, a height field.
+    """
     found = []
     for geom in np.flatnonzero(m.geom_type == int(_Geom.mjGEOM_PLANE)):
         if not m.geom_contype[geom] and not m.geom_conaffinity[geom]:
@@ -90,7 +96,9 @@ def _planes(m: mujoco.MjModel, skeleton: Skeleton) -> list[tuple[int, np.ndarray
         equation = np.append(normal, normal @ position)
         equation[np.abs(equation) < 1e-12] = 0.0
         found.append((int(geom), equation))
-    return found or [(-1, np.array([0.0, 0.0, 1.0, 0.0]))]
+    if found or (terrain and field_geoms(m)):
+        return found
+    return [(-1, np.array([0.0, 0.0, 1.0, 0.0]))]
 
 
 def _touches(m: mujoco.MjModel, geom: int, plane: int) -> bool:

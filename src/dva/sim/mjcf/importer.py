@@ -17,6 +17,7 @@ import numpy as np
 
 from dva.sim.mjcf.actuation import (
     read_actuation,
+    read_ball_limits,
     read_couplings,
     read_gravity_compensation,
     read_joint_forces,
@@ -27,9 +28,10 @@ from dva.sim.mjcf.ground import read_contacts
 from dva.sim.mjcf.media import read_fluid, read_free_damping
 from dva.sim.mjcf.published import INERTIA_CHOICES, read_inertias
 from dva.sim.mjcf.skeleton import build_skeleton
+from dva.sim.mjcf.terrain import read_terrain
 from dva.sim.mjcf.unsimulated import apply_flags, refuse_unsimulated
 from dva.sim.mjcf.validation import check_compiled, check_ranges
-from dva.sim.model import FREE, Model, Skeleton
+from dva.sim.model import BALL, FREE, Model, Skeleton
 
 __all__ = ["limit_laws", "load_model"]
 
@@ -38,8 +40,8 @@ def load_model(path: str | Path, inertia: str = "physical", ignore: Sequence[str
     """Reads an MJCF file into a `Model`.
 
     Joints are those of `read_skeleton`. Spheres, capsules, boxes, cylinders, ellipsoids and meshes
-    touch planes of the world, each other and such geoms of the world where MuJoCo lets them; see
-    `dva.sim.mjcf.ground` and `dva.sim.mjcf.bodies`.
+    touch planes and height fields of the world, each other and such geoms of the world where MuJoCo
+    lets them; see `dva.sim.mjcf.ground`, `dva.sim.mjcf.terrain` and `dva.sim.mjcf.bodies`.
 
     Args:
         path: MJCF file.
@@ -73,6 +75,7 @@ def load_model(path: str | Path, inertia: str = "physical", ignore: Sequence[str
         **_dof_parameters(compiled, skeleton),
         **read_actuation(compiled, skeleton),
         **read_contacts(compiled, skeleton, ignore),
+        **read_terrain(compiled, skeleton, ignore),
         "body_contacts": read_body_contacts(compiled, skeleton, ignore),
         "fluid": None if "fluid" in ignore else read_fluid(compiled, skeleton),
         "free_damping": read_free_damping(compiled, skeleton),
@@ -105,6 +108,8 @@ def _dof_parameters(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, Any]:
         if skeleton.link_joint[skeleton.dof_link[dof]] == FREE:
             continue
         stiffness[dof] = np.ravel(m.jnt_stiffness[joint])[0]
+        if skeleton.link_joint[skeleton.dof_link[dof]] == BALL:
+            continue
         target[dof] = m.qpos_spring[m.jnt_qposadr[joint]]
         if m.jnt_limited[joint]:
             margin = 0.0 if own_law[dof] else m.jnt_margin[joint]
@@ -115,8 +120,10 @@ def _dof_parameters(m: mujoco.MjModel, skeleton: Skeleton) -> dict[str, Any]:
         "dof_damping": m.dof_damping.reshape(m.nv, -1)[:, 0].copy(),
         "dof_target": target,
         "dof_limit": limit,
-        "dof_limit_stiffness": laws[:, 0].copy(),
+        # Of ball joints it is in `ball_limits`.
+        "dof_limit_stiffness": laws[:, 0] * (skeleton.link_joint[skeleton.dof_link] != BALL),
         "dof_limit_damping": laws[:, 1].copy(),
+        "ball_limits": read_ball_limits(m, skeleton, laws),
         "joint_forces": read_joint_forces(m, skeleton, limit, own_law),
     }
 

@@ -14,17 +14,21 @@ import numpy as np
 from dva.sim.mjcf.compiling import compile_mjcf
 from dva.sim.mjcf.poses import IDENTITY, Pose, axis_quaternion, compose, matrix, xyzw
 from dva.sim.mjcf.validation import check_compiled, check_finite
-from dva.sim.model import FREE, PRISMATIC, REVOLUTE, Skeleton
+from dva.sim.model import BALL, FREE, PRISMATIC, REVOLUTE, Skeleton
 
 __all__ = ["build_skeleton", "element_name", "read_skeleton"]
+
+_DOFS = {PRISMATIC: 1, REVOLUTE: 1, FREE: 6, BALL: 3}
+_QUATERNION = {FREE: 3, BALL: 0}
+"""Where a joint's coordinates have a quaternion."""
 
 
 def read_skeleton(path: str | Path) -> Skeleton:
     """Reads the kinematics of an MJCF file, whatever simulator is to move it.
 
-    Joints may be free, hinge and slide, several to a body; bodies without a joint are merged into
-    the body that carries them. Tendons, constraints, contacts and actuators of any kind are the
-    simulator's business: of actuators only the names are read.
+    Joints may be free, ball, hinge and slide, several to a body; bodies without a joint are merged
+    into the body that carries them. Tendons, constraints, contacts and actuators of any kind are
+    the simulator's business: of actuators only the names are read.
 
     Args:
         path: MJCF file.
@@ -32,7 +36,7 @@ def read_skeleton(path: str | Path) -> Skeleton:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: MuJoCo cannot compile the file, a number in it is not finite, it has no joint,
-            or one that is not free, hinge or slide.
+            or a free joint inside the tree.
     """
     path = Path(path)
     check_finite(path)
@@ -53,7 +57,7 @@ def build_skeleton(
             [kg m^2] that replace the compiled ones.
 
     Raises:
-        ValueError: there is no joint, or one that is not free, hinge or slide.
+        ValueError: there is no joint, or a free joint inside the tree.
     """
     return _Builder(compiled, path, inertias or {}).build()
 
@@ -104,8 +108,8 @@ class _Builder:
             link_com=np.array([link.com for link in links]),
             link_inertia=np.array([link.inertia for link in links]),
             dof_link=np.repeat(
-                np.arange(len(links)), [6 if link.joint == FREE else 1 for link in links]
-            ).astype(np.int32),
+                np.arange(len(links), dtype=np.int32), [_DOFS[link.joint] for link in links]
+            ),
             joint_names=tuple(link.name for link in links),
             action_names=tuple(m.actuator(a).name for a in range(m.nu)),
             body_names=tuple(m.body(b).name for b in range(m.nbody)),
@@ -120,11 +124,6 @@ class _Builder:
             raise ValueError(f"{path} has no joint, so there is nothing to simulate: add a joint.")
         for j in range(m.njnt):
             name = element_name(m.joint(j))
-            if m.jnt_type[j] == mujoco.mjtJoint.mjJNT_BALL:
-                raise ValueError(
-                    f"{path}: joint {name} is a ball joint. Allowed: free, hinge, slide. "
-                    "Use three hinges on one body instead."
-                )
             if m.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE and m.body_parentid[m.jnt_bodyid[j]]:
                 raise ValueError(f"{path}: free joint {name} is not on a top-level body.")
 
@@ -153,7 +152,10 @@ class _Builder:
             axis, anchor = m.jnt_axis[j].copy(), m.jnt_pos[j].copy()
             frame = compose(offset, (anchor, IDENTITY[1]))
             reference = m.qpos0[q]
-            if m.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE:
+            if m.jnt_type[j] == mujoco.mjtJoint.mjJNT_BALL:
+                # Its reference is the unit quaternion, always.
+                kind, axis, back = BALL, np.zeros(3), IDENTITY
+            elif m.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE:
                 kind, back = REVOLUTE, (np.zeros(3), axis_quaternion(axis, -reference))
             else:
                 kind, back = PRISMATIC, (-reference * axis, IDENTITY[1])
@@ -184,8 +186,8 @@ class _Builder:
         m = self.m
         q = (m.key_qpos[0] if m.nkey else m.qpos0).copy()
         for link in self.links:
-            if link.joint == FREE:
-                start = link.coordinate + 3
+            if link.joint in _QUATERNION:
+                start = link.coordinate + _QUATERNION[link.joint]
                 q[start : start + 4] = np.roll(q[start : start + 4], -1)
         return q
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from dva.sim.mjcf.pairs import body_pairs, collides, explicit_pairs, is_solid
 from dva.sim.mjcf.skeleton import element_name
+from dva.sim.mjcf.terrain import field_geoms, treading_geoms
 from dva.sim.model import Skeleton
 
 __all__ = ["IGNORABLE", "UNSIMULATED", "apply_flags", "refuse_unsimulated"]
@@ -144,10 +145,17 @@ def _world_geoms(m: mujoco.MjModel, skeleton: Skeleton) -> str:
 
 
 def _terrain(m: mujoco.MjModel, skeleton: Skeleton) -> str:
+    if not treading_geoms(m, skeleton):
+        return ""
+    return f"contact with {len(field_geoms(m))} height fields"
+
+
+def _shapes(m: mujoco.MjModel, skeleton: Skeleton) -> str:
     moving = np.flatnonzero(_links(m, skeleton) >= 0)
+    ground = (int(_Geom.mjGEOM_PLANE), int(_Geom.mjGEOM_HFIELD))
     found = [
         geom for geom in range(m.ngeom)
-        if not is_solid(m, geom) and int(m.geom_type[geom]) != int(_Geom.mjGEOM_PLANE)
+        if not is_solid(m, geom) and int(m.geom_type[geom]) not in ground
         and any(collides(m, geom, int(other)) for other in moving)
     ]  # fmt: skip
     return f"contact with {len(found)} geoms ({_kinds(m, set(found))})" if found else ""
@@ -231,7 +239,7 @@ def _plastic(m: mujoco.MjModel, skeleton: Skeleton) -> str:
 _Finder = Callable[[mujoco.MjModel, Skeleton], str]
 
 UNSIMULATED: dict[str, _Finder] = {
-    "terrain": _terrain,
+    "shapes": _shapes,
     "constraints": _constraints,
     "spatial-tendons": _spatial_tendons,
     "activation": _activation,
@@ -246,6 +254,7 @@ or nothing."""
 OPTIONAL: dict[str, _Finder] = {
     "body-contact": _body_contact,
     "world-geoms": _world_geoms,
+    "terrain": _terrain,
     "contact-pairs": _pairs,
     "fluid": _fluid,
 }

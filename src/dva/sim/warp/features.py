@@ -5,7 +5,15 @@ from typing import Any
 import numpy as np
 import warp as wp
 
-from dva.sim.features import SLABS, BodyContacts, Fluid, PlaneContacts, Transmissions
+from dva.sim.features import (
+    SLABS,
+    BodyContacts,
+    Fluid,
+    HeightFields,
+    PlaneContacts,
+    TerrainContacts,
+    Transmissions,
+)
 from dva.sim.model import Model
 
 __all__ = ["copy_arrays", "feature_arguments", "feature_kernel_names"]
@@ -22,9 +30,11 @@ def feature_kernel_names(model: Model) -> frozenset[str]:
         "immerse": model.fluid is not None,
         "brake": model.free_damping is not None,
         "touch": model.plane_contacts is not None,
+        "tread": model.terrain_contacts is not None,
         "collide": model.body_contacts is not None,
         "transmit": model.transmissions is not None,
         "resist": driven,
+        "confine": model.ball_limits is not None,
         "couple": model.couplings is not None,
     }
     return frozenset(name for name, needed in wanted.items() if needed)
@@ -40,6 +50,8 @@ def feature_arguments(model: Model, real: Any, device: Any) -> dict[str, Any]:
         arrays |= {"held_mass": (held.mass, real), "held_center": (held.center, vec3)}
     if model.plane_contacts is not None:
         arrays |= _contacts(model.plane_contacts, model.num_links, real)
+    if model.terrain_contacts is not None and model.height_fields is not None:
+        arrays |= _terrain(model.terrain_contacts, model.height_fields, model.num_links, real)
     if model.body_contacts is not None:
         arrays |= _body_contacts(model.body_contacts, real)
     if model.fluid is not None:
@@ -51,6 +63,14 @@ def feature_arguments(model: Model, real: Any, device: Any) -> dict[str, Any]:
         sizes["num_rows"] = len(model.transmissions)
     if "resist" in feature_kernel_names(model):
         arrays |= _joints(model, real)
+    if model.ball_limits is not None:
+        cones = model.ball_limits
+        sizes["num_cones"] = len(cones)
+        arrays |= {
+            "cone_link": (cones.link, int),
+            "cone_angle": (cones.angle, real),
+            "cone_law": (cones.law, vec3),
+        }
     if model.couplings is not None:
         table = model.couplings
         sizes["num_couplings"] = len(table)
@@ -77,6 +97,31 @@ def _contacts(table: PlaneContacts, num_links: int, real: Any) -> Arrays:
         "touch_material": (table.material[order], vec4),
         "touch_ramp": (table.ramp[order], real),
         "touch_spin": (table.spin[order], vec4),
+    }
+
+
+def _terrain(table: TerrainContacts, fields: HeightFields, num_links: int, real: Any) -> Arrays:
+    vec2, vec3, vec4 = (wp.types.vector(length, real) for length in (2, 3, 4))
+    quat = wp.types.quaternion(real)
+    order = np.argsort(table.link, kind="stable")
+    return {
+        "first_tread": (np.searchsorted(table.link[order], np.arange(num_links + 1)), int),
+        "tread_point": (table.point[order], vec3),
+        "tread_rotation": (table.rotation[order], quat),
+        "tread_axes": (table.axes[order], vec3),
+        "tread_field": (table.field[order], int),
+        "tread_margin": (table.margin[order], real),
+        "tread_material": (table.material[order], vec4),
+        "tread_ramp": (table.ramp[order], real),
+        "tread_spin": (table.spin[order], vec4),
+        "field_place": (fields.place, vec3),
+        "field_turn": (fields.turn, quat),
+        "field_half": (fields.half, vec2),
+        "field_base": (fields.base, real),
+        "field_rows": (fields.shape[:, 0], int),
+        "field_columns": (fields.shape[:, 1], int),
+        "field_first": (fields.first, int),
+        "field_heights": (fields.heights, real),
     }
 
 
@@ -134,6 +179,7 @@ def _transmissions(table: Transmissions, real: Any) -> Arrays:
         "row_limit": (table.limit, vec2),
         "row_limit_law": (table.limit_law, vec3),
         "row_friction": (table.friction, vec2),
+        "row_period": (table.period, real),
     }
 
 

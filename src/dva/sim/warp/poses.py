@@ -31,7 +31,7 @@ class LinkPoses:
 
     def __init__(self, model: Skeleton, num_envs: int, device: torch.device) -> None:
         warp_device = wp.device_from_torch(device)
-        self._kernel = build_kernels(wp.float32).pose
+        self._kernel = build_kernels(wp.float32, model.has_balls).pose
         self._num_envs = num_envs
         shape = (num_envs, 1, model.num_links)
         self.joint_q = torch.zeros(num_envs, 1, model.num_coords, device=device)

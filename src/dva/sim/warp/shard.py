@@ -63,7 +63,7 @@ class Shard:
         self.num_actions = model.num_actions
         real = wp.dtype_from_torch(settings.dtype)
         self._device = wp.device_from_torch(settings.device)
-        self._kernels = build_kernels(real)
+        self._kernels = build_kernels(real, model.has_balls)
         self._model = model_arguments(model, real, self._device)
         self._features = feature_kernel_names(model)
         self._h = real(settings.step_size.control_dt / settings.step_size.substeps)

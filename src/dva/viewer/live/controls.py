@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import viser
 
-from dva.sim import FREE, PRISMATIC
+from dva.sim import BALL, FREE, PRISMATIC
 from dva.viewer.live.scene import Stage
 from dva.viewer.live.session import POSE, SLIDERS, SPEEDS, Session
 
@@ -222,6 +222,8 @@ def _joints(
             height = round(float(model.initial_q[coordinate + 2]), 2)
             found.append((coordinate + 2, f"{name} height (m)", height - 1.0, height + 1.0))
             continue
+        if model.link_joint[link] == BALL:
+            continue  # its four numbers are one quaternion
         slides = model.link_joint[link] == PRISMATIC
         low, high = ranges.get(coordinate, (-1.0, 1.0) if slides else (-np.pi, np.pi))
         unit = "m" if slides else "rad"

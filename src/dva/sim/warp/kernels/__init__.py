@@ -28,6 +28,7 @@ from dva.sim.warp.kernels.integration import integration_kernels
 from dva.sim.warp.kernels.interface import interface_kernels
 from dva.sim.warp.kernels.kinematics import kinematics_kernels
 from dva.sim.warp.kernels.mass_matrix import mass_matrix_kernels
+from dva.sim.warp.kernels.terrain import terrain_kernels
 from dva.sim.warp.kernels.types import kernel_types
 
 __all__ = ["build_kernels"]
@@ -41,24 +42,35 @@ _FACTORIES = (
 )
 
 
-def build_kernels(real: Any) -> SimpleNamespace:
+def build_kernels(real: Any, balls: bool = False) -> SimpleNamespace:
     """Builds the kernels for one floating point type.
 
     Args:
         real: `wp.float32` or `wp.float64`.
+        balls: whether the robot has ball joints.
 
     Returns:
         The kernels, by name. Their arguments are named as the arrays in `dva.sim.warp.workspace`.
     """
     with COMPILING:
-        return _build(real)
+        return _build(real, balls)
 
 
 @cache
-def _build(real: Any) -> SimpleNamespace:
-    types = kernel_types(real)
+def _build(real: Any, balls: bool) -> SimpleNamespace:
+    types = kernel_types(real, balls=balls)
     kernels = [kernel for factory in _FACTORIES for kernel in factory(types)]
     # Apart, so that robots without such features do not wait for their compilation.
-    kernels += feature_kernels(kernel_types(real, part="features."))
-    kernels += contact_kernels(kernel_types(real, part="contacts."))
+    kernels += feature_kernels(kernel_types(real, "features.", balls))
+    kernels += [*_contacts(real), *_terrain(real)]
     return SimpleNamespace(**{kernel.func.__name__: kernel for kernel in kernels})
+
+
+@cache
+def _contacts(real: Any) -> tuple[Any, ...]:
+    return contact_kernels(kernel_types(real, "contacts."))
+
+
+@cache
+def _terrain(real: Any) -> tuple[Any, ...]:
+    return terrain_kernels(kernel_types(real, "terrain."))

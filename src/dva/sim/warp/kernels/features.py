@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import warp as wp
 
-from dva.sim.model import FREE
+from dva.sim.model import BALL, FREE
 from dva.sim.warp.kernels.contact_laws import contact_laws
 
 __all__ = ["feature_kernels"]
@@ -17,10 +17,11 @@ __all__ = ["feature_kernels"]
 
 def feature_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
     """Builds the kernels that their names in `dva.sim.warp.features` tell."""
-    real, vec3, ints, reals, reals2 = t.real, t.vec3, t.ints, t.reals, t.reals2
+    real, vec3, quat, ints, reals, reals2 = t.real, t.vec3, t.quat, t.ints, t.reals, t.reals2
     reals3, vecs, vecs3, quats, quats3 = t.reals3, t.vecs, t.vecs3, t.quats, t.quats3
     vec2, vec2s, vec4s, func, kernel = t.vec2, t.vec2s, t.vec4s, t.func, t.kernel
-    rotate, rotate_back = t.rotate, t.rotate_back
+    rotate, rotate_back, rotation_vector = t.rotate, t.rotate_back, t.rotation_vector
+    balls = t.balls
     laws = contact_laws(t)
     push, twist = laws.push, laws.twist
 
@@ -136,10 +137,11 @@ def feature_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
 
     @kernel
     def transmit(
-        k: int, num_dofs: int, num_rows: int, first_entry: ints, entry_dof: ints,
-        entry_coefficient: reals, row_action: ints, row_control: vec2s, row_gain: vecs,
-        row_bias: vecs, row_force: vec2s, row_stiffness: reals, row_rest: vec2s,
+        k: int, num_dofs: int, num_rows: int, joint: ints, first_dof: ints, first_entry: ints,
+        entry_dof: ints, entry_coefficient: reals, row_action: ints, row_control: vec2s,
+        row_gain: vecs, row_bias: vecs, row_force: vec2s, row_stiffness: reals, row_rest: vec2s,
         row_damping: reals, row_limit: vec2s, row_limit_law: vecs, row_friction: vec2s,
+        row_period: reals,
         dof_link: ints, coordinate: ints, action: reals2, q: reals3, qd: reals3, length: reals3,
         rate: reals3, pull: reals3, drive: reals3, tau: reals3,
     ):  # fmt: skip
@@ -153,7 +155,14 @@ def feature_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
         for t in range(num_rows):
             for n in range(first_entry[t], first_entry[t + 1]):
                 d = entry_dof[n]
-                length[e, k, t] += entry_coefficient[n] * q[e, k, coordinate[dof_link[d]]]
+                c = coordinate[dof_link[d]]
+                x = q[e, k, c]
+                if wp.static(balls):
+                    if joint[dof_link[d]] == wp.static(BALL):
+                        r = quat(q[e, k, c], q[e, k, c + 1], q[e, k, c + 2], q[e, k, c + 3])
+                        turned = rotation_vector(r)
+                        x = turned[d - first_dof[dof_link[d]]]
+                length[e, k, t] += entry_coefficient[n] * x
                 rate[e, k, t] += entry_coefficient[n] * qd[e, k, d]
         for t in range(num_rows):
             x = length[e, k, t]
@@ -167,6 +176,9 @@ def feature_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
             if row_action[t] >= 0:
                 command = wp.clamp(action[e, row_action[t]], real(-1.0), real(1.0))
                 u = row_control[t][0] + row_control[t][1] * command
+                if wp.static(balls):
+                    if row_period[t] > real(0.0):
+                        u = u - row_period[t] * wp.round((u - x) / row_period[t])
                 free = (g[0] + g[1] * x + g[2] * v) * u + b[0] + b[1] * x + b[2] * v
                 active = wp.clamp(free, row_force[t][0], row_force[t][1])
             pull[e, k, t] = passive + active
@@ -192,6 +204,28 @@ def feature_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
             v = qd[e, k, d]
             f = stop(x, v, vec2(lower[d], upper[d]), stop_law[d]) + dry(v, joint_friction[d])
             tau[e, k, d] += f + wp.clamp(drive[e, k, d], drive_range[d][0], drive_range[d][1])
+
+    @kernel
+    def confine(
+        k: int, num_cones: int, cone_link: ints, cone_angle: reals, cone_law: vecs,
+        coordinate: ints, first_dof: ints, q: reals3, qd: reals3, tau: reals3,
+    ):  # fmt: skip
+        """Adds the limits of ball joints, about the axis by which they are turned."""
+        e = wp.tid()
+        for n in range(num_cones):
+            c = coordinate[cone_link[n]]
+            d = first_dof[cone_link[n]]
+            turned = rotation_vector(
+                quat(q[e, k, c], q[e, k, c + 1], q[e, k, c + 2], q[e, k, c + 3])
+            )
+            square = wp.dot(turned, turned)
+            if square > cone_angle[n] * cone_angle[n]:
+                angle = wp.sqrt(square)
+                axis = turned / angle
+                rate = wp.dot(axis, vec3(qd[e, k, d], qd[e, k, d + 1], qd[e, k, d + 2]))
+                f = axis * stop(angle, rate, vec2(-cone_angle[n], cone_angle[n]), cone_law[n])
+                for j in range(3):
+                    tau[e, k, d + j] += f[j]
 
     @kernel
     def couple(
@@ -221,4 +255,4 @@ def feature_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
                 f = -coupling_law[n][0] * error - coupling_law[n][1] * qd[e, k, a]
                 tau[e, k, a] += f
 
-    return compensate, immerse, brake, touch, transmit, resist, couple
+    return compensate, immerse, brake, touch, transmit, resist, confine, couple

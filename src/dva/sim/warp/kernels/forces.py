@@ -5,16 +5,17 @@ from types import SimpleNamespace
 
 import warp as wp
 
-from dva.sim.model import FREE
+from dva.sim.model import BALL, FREE
 
 __all__ = ["force_kernels"]
 
 
 def force_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
     """Builds `wrench`, `sum_wrench` and `generalized_force`."""
-    real, vec3, ints, reals, reals2 = t.real, t.vec3, t.ints, t.reals, t.reals2
+    real, vec3, quat, ints, reals, reals2 = t.real, t.vec3, t.quat, t.ints, t.reals, t.reals2
     reals3, vecs, vecs3, quats3, mats = t.reals3, t.vecs, t.vecs3, t.quats3, t.mats
     vec4s, kernel, rotate, rotate_back = t.vec4s, t.kernel, t.rotate, t.rotate_back
+    rotation_vector, balls = t.rotation_vector, t.balls
 
     @kernel
     def wrench(
@@ -76,9 +77,9 @@ def force_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
 
     @kernel
     def generalized_force(
-        k: int, joint: ints, coordinate: ints, dof_link: ints, stiffness: reals, damping: reals,
-        target: reals, lower: reals, upper: reals, limit_stiffness: reals, dof_action: ints,
-        gear: reals, action: reals2, q: reals3, qd: reals3, axis_angular: vecs3,
+        k: int, joint: ints, coordinate: ints, first_dof: ints, dof_link: ints, stiffness: reals,
+        damping: reals, target: reals, lower: reals, upper: reals, limit_stiffness: reals,
+        dof_action: ints, gear: reals, action: reals2, q: reals3, qd: reals3, axis_angular: vecs3,
         axis_linear: vecs3, moment: vecs3, force: vecs3, tau: reals3,
     ):  # fmt: skip
         """Writes the force of a dof: its subtree's wrench, spring, damping, limit and action."""
@@ -91,6 +92,12 @@ def force_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
             tau[e, k, d] = -held
         else:
             x = q[e, k, coordinate[i]]
+            if wp.static(balls):
+                if joint[i] == wp.static(BALL):
+                    c = coordinate[i]
+                    r = quat(q[e, k, c], q[e, k, c + 1], q[e, k, c + 2], q[e, k, c + 3])
+                    turned = rotation_vector(r)
+                    x = turned[d - first_dof[i]]
             passive = -stiffness[d] * (x - target[d]) - damping[d] * qd[e, k, d]
             limit = real(0.0)
             if x < lower[d]:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import warp as wp
 
-from dva.sim.model import FREE
+from dva.sim.model import BALL, FREE
 
 __all__ = ["integration_kernels"]
 
@@ -13,7 +13,7 @@ __all__ = ["integration_kernels"]
 def integration_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
     """Builds `accelerate` and `integrate`."""
     real, vec3, quat, ints, reals3 = t.real, t.vec3, t.quat, t.ints, t.reals3
-    reals4, func, kernel = t.reals4, t.func, t.kernel
+    reals4, func, kernel, balls = t.reals4, t.func, t.kernel, t.balls
 
     @func
     def row_product(
@@ -71,6 +71,23 @@ def integration_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
         else:
             rate = qd[e, k, d] + h * qdd[e, k, d]
             qd[e, k + 1, d] = rate
-            q[e, k + 1, c] = q[e, k, c] + h * rate
+            moved = q[e, k, c] + h * rate
+            if wp.static(balls):
+                if joint[i] == wp.static(BALL):
+                    w = vec3(
+                        rate,
+                        qd[e, k, d + 1] + h * qdd[e, k, d + 1],
+                        qd[e, k, d + 2] + h * qdd[e, k, d + 2],
+                    )
+                    r = quat(q[e, k, c], q[e, k, c + 1], q[e, k, c + 2], q[e, k, c + 3])
+                    next_r = wp.normalize(
+                        r + r * quat(w[0], w[1], w[2], real(0.0)) * (real(0.5) * h)
+                    )
+                    moved = next_r[0]
+                    for j in range(1, 3):
+                        qd[e, k + 1, d + j] = w[j]
+                    for j in range(1, 4):
+                        q[e, k + 1, c + j] = next_r[j]
+            q[e, k + 1, c] = moved
 
     return accelerate, integrate

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import warp as wp
 
-from dva.sim.model import FREE
+from dva.sim.model import BALL, FREE
 
 __all__ = ["interface_kernels"]
 
@@ -13,7 +13,7 @@ __all__ = ["interface_kernels"]
 def interface_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
     """Builds `enter` and `leave`."""
     vec3, quat, ints, reals2, reals3 = t.vec3, t.quat, t.ints, t.reals2, t.reals3
-    vecs, kernel, rotate = t.vecs, t.kernel, t.rotate
+    vecs, kernel, rotate, balls = t.vecs, t.kernel, t.rotate, t.balls
 
     @kernel
     def enter(
@@ -39,6 +39,12 @@ def interface_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
         else:
             q[e, 0, c] = joint_q[e, c]
             qd[e, 0, d] = joint_qd[e, d]
+            if wp.static(balls):
+                if joint[i] == wp.static(BALL):
+                    for j in range(1, 4):
+                        q[e, 0, c + j] = joint_q[e, c + j]
+                    for j in range(1, 3):
+                        qd[e, 0, d + j] = joint_qd[e, d + j]
 
     @kernel
     def leave(
@@ -65,5 +71,11 @@ def interface_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
         else:
             next_q[e, c] = q[e, k, c]
             next_qd[e, d] = qd[e, k, d]
+            if wp.static(balls):
+                if joint[i] == wp.static(BALL):
+                    for j in range(1, 4):
+                        next_q[e, c + j] = q[e, k, c + j]
+                    for j in range(1, 3):
+                        next_qd[e, d + j] = qd[e, k, d + j]
 
     return enter, leave

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import warp as wp
 
-from dva.sim.model import FREE, REVOLUTE
+from dva.sim.model import BALL, FREE, REVOLUTE
 
 __all__ = ["kinematics_kernels"]
 
@@ -14,7 +14,7 @@ def kinematics_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
     """Builds `pose` and `motion`."""
     real, vec3, quat, ints, reals3 = t.real, t.vec3, t.quat, t.ints, t.reals3
     vecs, vecs3, quats, quats3, kernel = t.vecs, t.vecs3, t.quats, t.quats3, t.kernel
-    rotate = t.rotate
+    rotate, balls = t.rotate, t.balls
 
     @kernel
     def pose(
@@ -40,6 +40,9 @@ def kinematics_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
                     r = outer * frame_rotation[i]
                 world_axis = rotate(r, axis[i])
                 joint_axis[e, k, i] = world_axis
+                if wp.static(balls):
+                    if joint[i] == wp.static(BALL):
+                        r = r * quat(q[e, k, c], q[e, k, c + 1], q[e, k, c + 2], q[e, k, c + 3])
                 if joint[i] == wp.static(REVOLUTE):
                     half = q[e, k, c] * real(0.5)
                     u = axis[i] * wp.sin(half)
@@ -52,12 +55,13 @@ def kinematics_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
     @kernel
     def motion(
         k: int, num_links: int, joint: ints, parent: ints, first_dof: ints, qd: reals3,
-        position: vecs3, joint_axis: vecs3, angular: vecs3, linear: vecs3,
+        position: vecs3, rotation: quats3, joint_axis: vecs3, angular: vecs3, linear: vecs3,
         bias_angular: vecs3, bias_linear: vecs3, axis_angular: vecs3, axis_linear: vecs3,
     ):  # fmt: skip
         """Writes each dof's motion subspace, each link's twist V and its acceleration at qdd = 0.
 
-        V_i = V_parent + S qd,  A_i = A_parent + V_i x (S qd).
+        V_i = V_parent + S qd,  A_i = A_parent + V_i x (S qd). A ball joint turns about the axes of
+        its own link.
         """
         e = wp.tid()
         for i in range(num_links):
@@ -83,10 +87,28 @@ def kinematics_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
                 if joint[i] == wp.static(REVOLUTE):
                     s_angular = joint_axis[e, k, i]
                     s_linear = wp.cross(position[e, k, i], joint_axis[e, k, i])
+                if wp.static(balls):
+                    if joint[i] == wp.static(BALL):
+                        r = rotation[e, k, i]
+                        s_angular = rotate(r, vec3(real(1.0), real(0.0), real(0.0)))
+                        s_linear = wp.cross(position[e, k, i], s_angular)
                 axis_angular[e, k, d] = s_angular
                 axis_linear[e, k, d] = s_linear
                 own_w = s_angular * qd[e, k, d]
                 own_v = s_linear * qd[e, k, d]
+                if wp.static(balls):
+                    if joint[i] == wp.static(BALL):
+                        p = position[e, k, i]
+                        r = rotation[e, k, i]
+                        y = rotate(r, vec3(real(0.0), real(1.0), real(0.0)))
+                        z = rotate(r, vec3(real(0.0), real(0.0), real(1.0)))
+                        axis_angular[e, k, d + 1] = y
+                        axis_angular[e, k, d + 2] = z
+                        axis_linear[e, k, d + 1] = wp.cross(p, y)
+                        axis_linear[e, k, d + 2] = wp.cross(p, z)
+                        more = y * qd[e, k, d + 1] + z * qd[e, k, d + 2]
+                        own_w = own_w + more
+                        own_v = own_v + wp.cross(p, more)
                 if parent[i] >= 0:
                     w = angular[e, k, parent[i]] + own_w
                     v = linear[e, k, parent[i]] + own_v
