@@ -51,8 +51,8 @@ VIEW = View(eye=(0.2, -2.0, 1.6), target=(0.1, 0.0, 0.9), fovy=50.0)
 def random_poses(model: Model, start: torch.Tensor, spread: float) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     joint_q = start + spread * torch.randn(start.shape, generator=generator)
-    for start in quaternions(model):
-        joint_q[:, start : start + 4] /= joint_q[:, start : start + 4].norm(dim=1, keepdim=True)
+    for first in quaternions(model):
+        joint_q[:, first : first + 4] /= joint_q[:, first : first + 4].norm(dim=1, keepdim=True)
     return joint_q
 
 
