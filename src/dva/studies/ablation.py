@@ -31,7 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "guide-envs-0": {"guide_envs": 0, "guide_restarts": 0, "quiet_share": 0.0},
     "no-restarts": {"guide_restarts": 0},
     "no-quiet": {"quiet_share": 0.0},
-    "in-step": {"stagger": False},
+    "staggered": {"stagger": True},
     "none": AS_PUBLISHED,
 }
 """What is changed of the preset's values. "none" is D.Va as published."""
