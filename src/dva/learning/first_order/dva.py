@@ -380,7 +380,7 @@ _GUIDED_VALUES: dict[str, Values] = {
         "imitation_steps": 8, "imitation_batch": 512, "replay_images": 60_000,
     },
 }  # fmt: skip
-# A cheetah's actions are soon learned from its pictures; what is slow is the guide. A humanoid falls
+# A cheetah's actions are soon learned from pictures; what is slow is the guide. A humanoid falls
 # early and in many ways: fewer pictures are of what its policy has yet to learn.
 _GUIDED_TASKS: dict[str, dict[str, Values]] = {
     "cpu": {

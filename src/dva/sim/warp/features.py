@@ -30,7 +30,7 @@ def feature_kernel_names(model: Model) -> frozenset[str]:
         "immerse": model.fluid is not None,
         "brake": model.free_damping is not None,
         "touch": model.plane_contacts is not None,
-        "tread": model.terrain_contacts is not None,
+        "tread_terrain": model.terrain_contacts is not None,
         "collide": model.body_contacts is not None,
         "transmit": model.transmissions is not None,
         "resist": driven,

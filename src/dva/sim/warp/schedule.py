@@ -57,8 +57,8 @@ def _substep(
     """Lists the launches of substep k: kernel, its axis beside the environments, scalars."""
     further = (
         ("compensate", "links"), ("immerse", "links"), ("brake", "links"), ("touch", "links"),
-        ("tread", "links"), ("collide", "contacts"), ("transmit", None), ("resist", "dofs"),
-        ("confine", None), ("couple", None),
+        ("tread_terrain", "links"), ("collide", "contacts"), ("transmit", None),
+        ("resist", "dofs"), ("confine", None), ("couple", None),
     )  # fmt: skip
     more = {name: [(name, per, {"k": k})] if name in features else [] for name, per in further}
     g = k // step.mass_matrix_interval
@@ -77,7 +77,7 @@ def _substep(
         *more["immerse"],
         *more["brake"],
         *more["touch"],
-        *more["tread"],
+        *more["tread_terrain"],
         *more["collide"],
         ("sum_wrench", None, {"k": k}),
         ("generalized_force", "dofs", {"k": k}),

@@ -11,7 +11,7 @@ __all__ = ["terrain_kernels"]
 
 
 def terrain_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
-    """Builds `tread`."""
+    """Builds `tread_terrain`."""
     real, vec2, vec3, ints, reals, vecs = t.real, t.vec2, t.vec3, t.ints, t.reals, t.vecs
     vecs3, quats, quats3, vec2s, vec4s = t.vecs3, t.quats, t.quats3, t.vec2s, t.vec4s
     func, kernel, rotate, rotate_back = t.func, t.kernel, t.rotate, t.rotate_back
@@ -41,7 +41,7 @@ def terrain_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
         return vec3(height, (h01 - h00 + r * mixed) / width, (h10 - h00 + s * mixed) / depth)
 
     @kernel
-    def tread(
+    def tread_terrain(
         k: int, first_tread: ints, tread_point: vecs, tread_rotation: quats, tread_axes: vecs,
         tread_field: ints, tread_margin: reals, tread_material: vec4s, tread_ramp: reals,
         tread_spin: vec4s, field_place: vecs, field_turn: quats, field_half: vec2s,
@@ -90,4 +90,4 @@ def terrain_kernels(t: SimpleNamespace) -> tuple[wp.Kernel, ...]:
                 force[e, k, i] += -f
                 moment[e, k, i] += -(wp.cross(x, f) + torque)
 
-    return (tread,)
+    return (tread_terrain,)
