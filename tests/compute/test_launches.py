@@ -52,17 +52,17 @@ def test_kernels_are_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
     start_warp()
     built = []
 
-    def types(real: Any, part: str = "") -> SimpleNamespace:
-        built.append((real, part))
+    def types(real: Any, part: str = "", balls: bool = False) -> SimpleNamespace:
+        built.append((real, part, balls))
         time.sleep(0.05)
         return SimpleNamespace()
 
     monkeypatch.setattr(kernels, "kernel_types", types)
     monkeypatch.setattr(kernels, "_FACTORIES", ())
-    for name in ("feature_kernels", "contact_kernels"):
+    for name in ("feature_kernels", "contact_kernels", "terrain_kernels"):
         monkeypatch.setattr(kernels, name, lambda types: [])
     found = in_threads(lambda: kernels.build_kernels("a type of its own"))
-    assert len(built) == len(set(built)) == 3 and len({id(one) for one in found}) == 1
+    assert len(built) == len(set(built)) == 4 and len({id(one) for one in found}) == 1
 
 
 def test_a_fork_waits_for_what_is_being_compiled() -> None:

@@ -122,7 +122,7 @@ def test_the_replay_of_two_processes_is_saved_as_that_of_one(
     env = SharedPointMass(ALONE)
     env.num_envs = len(states)
     env.put_tensors({"joint_q": states[:, :2], "joint_qd": states[:, 2:], "steps": states,
-                     "returns": states, "stack": states})  # fmt: skip
+                     "returns": states, "stack": states, "limits": states})  # fmt: skip
     assert torch.equal(seen["pixels"][:, -3:], env._paint())  # what these states look like
     assert len(states.unique(dim=0)) > 60  # of 80
 

@@ -44,6 +44,6 @@ def make_run(
             }  # fmt: skip
             file.write(json.dumps(row) + "\n")
     if evaluation is not None:
-        made = {"mean": evaluation, "env_steps": steps * len(returns)}
+        made = {"mean": evaluation, "std": 0.0, "episodes": 1, "env_steps": steps * len(returns)}
         run.evaluation_path.write_text(json.dumps(made))
     return run
