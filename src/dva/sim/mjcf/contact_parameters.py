@@ -5,15 +5,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
 
 from dva.sim.mass import InitialPose, velocity_at
 from dva.sim.mjcf.constraints import UnitLaw, impedance, unit_law
+from dva.sim.mjcf.poses import rotate
+from dva.sim.mjcf.shapes import geom_frame, probes
 from dva.sim.model import Skeleton
 
-__all__ = ["EffectiveMasses", "Mixed", "mix", "pair_parameters"]
+__all__ = ["EffectiveMasses", "Mixed", "mix", "pair_parameters", "probe_rows"]
 
 HEAVIEST = 5.0
 """A body's effective mass counts up to as many times that of the point that touches. A body whose
@@ -130,3 +133,31 @@ class EffectiveMasses:
             self._of_links[link] = twist @ self._inverse @ twist.T
         there = velocity_at(self._pose.place(link, point))
         return float(np.trace(there @ self._of_links[link] @ there.T)) / 3.0
+
+
+def probe_rows(
+    m: mujoco.MjModel, skeleton: Skeleton, masses: EffectiveMasses, geom: int, mixed: Mixed,
+    **ground: Any,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Gives a geom's rows of contacts with one ground.
+
+    Args:
+        m, skeleton, masses: the robot.
+        geom: its probes touch the ground.
+        mixed: parameters of the contact.
+        ground: what every row says of the ground, by name.
+    """
+    frame = geom_frame(m, skeleton, geom)
+    found = []
+    for probe in probes(m, geom, skeleton.path):
+        point = frame[0] + rotate(frame[1], probe.center)
+        law = masses.law(mixed, [(geom, point[None])])
+        if law is None:
+            continue
+        material, ramp, spin = law
+        found.append({
+            "link": int(skeleton.body_link[m.geom_bodyid[geom]]), "point": point,
+            "rotation": np.roll(frame[1], -1), "axes": probe.axes, "material": material,
+            "ramp": ramp, "spin": spin, **ground,
+        })  # fmt: skip
+    return found

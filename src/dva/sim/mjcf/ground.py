@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from dva.sim.features import PlaneContacts
-from dva.sim.mjcf.contact_parameters import EffectiveMasses, mix, pair_parameters
+from dva.sim.mjcf.contact_parameters import EffectiveMasses, mix, pair_parameters, probe_rows
 from dva.sim.mjcf.pairs import collides, explicit_pairs
 from dva.sim.mjcf.poses import rotate
 from dva.sim.mjcf.shapes import geom_frame, probes
@@ -131,19 +131,6 @@ def _rows(
     """Gives a geom's rows of `PlaneContacts` with one plane."""
     geoms = [geom] if plane < 0 else [geom, plane]
     mixed = pair_parameters(m, number) if number >= 0 else mix(m, geoms)
-    frame = geom_frame(m, skeleton, geom)
     # MuJoCo's margin lets a contact act before it touches: as a thicker geom would.
     offset = equation + np.array([0.0, 0.0, 0.0, mixed.margin])
-    found = []
-    for probe in probes(m, geom, skeleton.path):
-        point = frame[0] + rotate(frame[1], probe.center)
-        law = masses.law(mixed, [(geom, point[None])])
-        if law is None:
-            continue
-        material, ramp, spin = law
-        found.append({
-            "link": int(skeleton.body_link[m.geom_bodyid[geom]]), "point": point,
-            "rotation": np.roll(frame[1], -1), "axes": probe.axes, "material": material,
-            "ramp": ramp, "spin": spin, "plane": offset,
-        })  # fmt: skip
-    return found
+    return probe_rows(m, skeleton, masses, geom, mixed, plane=offset)

@@ -10,10 +10,9 @@ import mujoco
 import numpy as np
 
 from dva.sim.features import HeightFields, TerrainContacts
-from dva.sim.mjcf.contact_parameters import EffectiveMasses, Mixed, mix, pair_parameters
+from dva.sim.mjcf.contact_parameters import EffectiveMasses, mix, pair_parameters, probe_rows
 from dva.sim.mjcf.pairs import collides, explicit_pairs
-from dva.sim.mjcf.poses import rotate
-from dva.sim.mjcf.shapes import geom_frame, probes
+from dva.sim.mjcf.shapes import geom_frame
 from dva.sim.mjcf.skeleton import element_name
 from dva.sim.model import Skeleton
 
@@ -56,7 +55,8 @@ def read_terrain(m: mujoco.MjModel, skeleton: Skeleton, ignore: Sequence[str]) -
             if pair >= 0 or collides(m, geom, field):
                 _refuse_own_law(m, skeleton, geom, field)
                 mixed = pair_parameters(m, pair) if pair >= 0 else mix(m, [geom, field])
-                rows += _rows(m, skeleton, masses, geom, number, mixed)
+                ground = {"field": number, "margin": mixed.margin}
+                rows += probe_rows(m, skeleton, masses, geom, mixed, **ground)
     table = {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {}
     return {
         "height_fields": _fields(m, skeleton, fields),
@@ -71,27 +71,6 @@ def _refuse_own_law(m: mujoco.MjModel, skeleton: Skeleton, geom: int, field: int
             f"data, which are for the floor z = 0, but touches the height field "
             f'{element_name(m.geom(field))}. Remove its user data, or ignore "terrain".'
         )
-
-
-def _rows(
-    m: mujoco.MjModel, skeleton: Skeleton, masses: EffectiveMasses, geom: int, number: int,
-    mixed: Mixed,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Gives a geom's rows of `TerrainContacts` with one field."""
-    frame = geom_frame(m, skeleton, geom)
-    found = []
-    for probe in probes(m, geom, skeleton.path):
-        point = frame[0] + rotate(frame[1], probe.center)
-        law = masses.law(mixed, [(geom, point[None])])
-        if law is None:
-            continue
-        material, ramp, spin = law
-        found.append({
-            "link": int(skeleton.body_link[m.geom_bodyid[geom]]), "point": point,
-            "rotation": np.roll(frame[1], -1), "axes": probe.axes, "material": material,
-            "ramp": ramp, "spin": spin, "field": number, "margin": mixed.margin,
-        })  # fmt: skip
-    return found
 
 
 def _fields(m: mujoco.MjModel, skeleton: Skeleton, geoms: Sequence[int]) -> HeightFields:
