@@ -1,5 +1,6 @@
 """Small robots and helpers for the simulator's tests."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -86,3 +87,22 @@ def rollout(sim: WarpSimulator, joint_q, joint_qd, actions):
         states.append((joint_q, joint_qd))
     qs, qds = zip(*states, strict=True)
     return torch.stack(qs), torch.stack(qds)
+
+
+def assert_central_differences(
+    loss: Callable[..., torch.Tensor], inputs: list[torch.Tensor], eps: float = 1e-6
+) -> None:
+    """Compares gradients of a loss (N,) of inputs (N, ...), one environment a row, with central
+    differences."""
+    gradients = torch.autograd.grad(loss(*inputs).sum(), inputs)
+    for index, (value, gradient) in enumerate(zip(inputs, gradients, strict=True)):
+        for column in range(value.shape[1]):
+            shifted = []
+            for sign in (1, -1):
+                moved = [v.detach().clone() for v in inputs]
+                moved[index][:, column] += sign * eps
+                shifted.append(loss(*moved))
+            numeric = (shifted[0] - shifted[1]) / (2 * eps)
+            scale = gradient.abs().max(1).values + 1.0
+            error = ((gradient[:, column] - numeric).abs() / scale).max()
+            assert error < 2e-6, f"input {index}, column {column}: {error:.1e}"

@@ -5,6 +5,7 @@
 
 import dataclasses
 import math
+from functools import partial
 from pathlib import Path
 
 import mujoco
@@ -27,6 +28,8 @@ from dva.sim.mjcf.agreement import (
 from dva.sim.mjcf.compiling import compile_mjcf
 from dva.sim.warp.poses import LinkPoses
 from dva.tasks.locomotion import Locomotion
+
+from .robots import assert_central_differences
 
 ROBOT = """
 <mujoco>
@@ -197,25 +200,14 @@ def loss(sim: WarpSimulator, weights, steps: int, q, qd, action) -> torch.Tensor
 def test_gradients_equal_central_differences(tmp_path: Path, interval: int):
     """Through two control steps, with dry friction and a cone that some states are beyond."""
     model = load_model(write(tmp_path, 'limited="true" range="0 1.2"', loss=0.5))
-    num_envs, steps, eps = 4, 2, 1e-6
+    num_envs, steps = 4, 2
     sim = WarpSimulator(
         model, num_envs, dtype=torch.float64, substeps=12, mass_matrix_interval=interval,
         threads=1,
     )  # fmt: skip
     inputs = [value.requires_grad_() for value in random_state(model, num_envs, seed=5)]
     weights = random_state(model, num_envs, seed=6)
-    gradients = torch.autograd.grad(loss(sim, weights, steps, *inputs).sum(), inputs)
-    for index, (value, gradient) in enumerate(zip(inputs, gradients, strict=True)):
-        for column in range(value.shape[1]):
-            shifted = []
-            for sign in (1, -1):
-                moved = [v.detach().clone() for v in inputs]
-                moved[index][:, column] += sign * eps
-                shifted.append(loss(sim, weights, steps, *moved))
-            numeric = (shifted[0] - shifted[1]) / (2 * eps)
-            scale = gradient.abs().max(1).values + 1.0
-            error = ((gradient[:, column] - numeric).abs() / scale).max()
-            assert error < 2e-6, f"input {index}, column {column}: {error:.1e}"
+    assert_central_differences(partial(loss, sim, weights, steps), inputs)
 
 
 def test_the_gradient_at_the_reference_is_finite(model: Model):

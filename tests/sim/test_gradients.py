@@ -1,6 +1,7 @@
 """Gradients equal finite differences in float64."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from dva import robots
 from dva.sim import Model, WarpSimulator, load_model
 
-from .robots import random_state, step, write_crawler
+from .robots import assert_central_differences, random_state, step, write_crawler
 
 
 @pytest.fixture(params=("cartpole", "hopper", "crawler"))
@@ -36,24 +37,13 @@ def touching_state(model: Model, num_envs: int):
 
 @pytest.mark.parametrize("interval", (1, 5, 12))
 def test_against_central_differences(model: Model, interval: int):
-    num_envs, steps, eps = 6, 2, 1e-6
+    num_envs, steps = 6, 2
     sim = WarpSimulator(
         model, num_envs, dtype=torch.float64, substeps=12, mass_matrix_interval=interval
     )
     inputs = [value.requires_grad_() for value in touching_state(model, num_envs)]
     weights = random_state(model, num_envs, seed=4)
-    gradients = torch.autograd.grad(loss(sim, steps, weights, *inputs).sum(), inputs)
-    for index, (value, gradient) in enumerate(zip(inputs, gradients, strict=True)):
-        for column in range(value.shape[1]):
-            shifted = []
-            for sign in (1, -1):
-                moved = [v.detach().clone() for v in inputs]
-                moved[index][:, column] += sign * eps
-                shifted.append(loss(sim, steps, weights, *moved))
-            numeric = (shifted[0] - shifted[1]) / (2 * eps)
-            scale = gradient.abs().max(1).values + 1.0
-            error = ((gradient[:, column] - numeric).abs() / scale).max()
-            assert error < 2e-6, f"input {index}, column {column}: {error:.1e}"
+    assert_central_differences(partial(loss, sim, steps, weights), inputs)
 
 
 def test_contacts_are_active_in_the_gradient_test(tmp_path):
