@@ -17,12 +17,14 @@ from dva.sensors import Scene, View
 from dva.sim import FREE, Model, State, WarpSimulator, load_model, stable_substeps
 from dva.sim.mjcf.agreement import (
     acceleration_error,
+    largest_mesh_shortfall,
     limp,
     mass_matrix_error,
     mechanical_energy,
     rest_coordinates,
     start_within_limits,
 )
+from dva.sim.mjcf.shapes import MESH_VERTICES
 from dva.tasks import Task
 
 __all__ = ["check_robot"]
@@ -57,6 +59,8 @@ def check_robot(path: str | Path, ignore: Sequence[str] = ()) -> Iterator[Check]
     for warning in ignored:
         yield Check("ignored", True, " ".join(str(warning.message).split()))
     yield Check("substeps", True, f"{needed} for a control step of 1/60 s")
+    if meshes := largest_mesh_shortfall(model):
+        yield Check("meshes", True, _meshes(*meshes))
     checks: list[tuple[str, Callable[[], str], str]] = [
         ("mass matrix", lambda: _masses(model), _REPORT),
         ("acceleration", lambda: _accelerations(model), _REPORT),
@@ -95,6 +99,13 @@ def _contents(model: Model) -> str:
     }
     text = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     return f"{text}, {model.link_mass.sum():.3g} kg"
+
+
+def _meshes(name: str, shortfall: float) -> str:
+    return (
+        f"they touch with at most {MESH_VERTICES} vertices each, whose hull falls at most "
+        f"{1e3 * shortfall:.2g} mm short of the whole ({name})"
+    )
 
 
 def _masses(model: Model) -> str:

@@ -16,6 +16,7 @@ from dva.sim.coordinates import to_mujoco
 from dva.sim.mass import InitialPose
 from dva.sim.mjcf.compiling import compile_spec, mujoco_warnings, read_spec
 from dva.sim.mjcf.ground import touching_geoms
+from dva.sim.mjcf.shapes import mesh_shortfall
 from dva.sim.mjcf.terrain import field_geoms, treading_geoms
 from dva.sim.mjcf.unsimulated import apply_flags
 from dva.sim.model import BALL, FREE, Model
@@ -27,6 +28,7 @@ __all__ = [
     "acceleration_error",
     "compile_counterpart",
     "controls",
+    "largest_mesh_shortfall",
     "limp",
     "mass_matrix_error",
     "mechanical_energy",
@@ -128,6 +130,22 @@ def controls(model: Model, action: np.ndarray) -> np.ndarray:
     """Turns actions (..., A) in [-1, 1] into MuJoCo's controls."""
     low, high = model.action_range.T
     return 0.5 * (low + high) + 0.5 * (high - low) * action
+
+
+def largest_mesh_shortfall(model: Model) -> tuple[str, float] | None:
+    """Measures how far the vertices with which meshes touch fall short of the meshes.
+
+    Returns:
+        Name of the worst mesh, and how far at most [m]; None where no mesh touches anything.
+    """
+    m = compile_counterpart(model)
+    meshes = {
+        int(m.geom_dataid[geom]): geom
+        for geom in np.flatnonzero(m.geom_type == int(mujoco.mjtGeom.mjGEOM_MESH))
+        if m.geom_contype[geom] or m.geom_conaffinity[geom]
+    }
+    found = [(m.mesh(mesh).name, mesh_shortfall(m, geom)) for mesh, geom in meshes.items()]
+    return max(found, key=lambda entry: entry[1], default=None)
 
 
 def mass_matrix_error(model: Model) -> float:

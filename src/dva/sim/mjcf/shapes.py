@@ -17,16 +17,39 @@ from dva.sim.mjcf.poses import Pose, compose, from_xyzw
 from dva.sim.mjcf.skeleton import element_name
 from dva.sim.model import Skeleton
 
-__all__ = ["Probe", "Solid", "geom_frame", "is_round", "probes", "solid"]
+__all__ = [
+    "MESH_VERTICES",
+    "Probe",
+    "Solid",
+    "geom_frame",
+    "is_round",
+    "mesh_shortfall",
+    "probes",
+    "solid",
+    "spanning_vertices",
+]
 
 RIM_THICKNESS = 0.02
 """A cylinder's end touches as an ellipsoid, flat to this share of its radius: its deepest point
 moves along the rim as the cylinder rolls, and inward where it stands on its end."""
 
 _Geom = mujoco.mjtGeom
-_DIRECTIONS = np.concatenate([SLABS, -SLABS])
-"""A mesh touches with at most 26 of its vertices: those that lie furthest in these directions."""
+MESH_VERTICES = 26
+"""A mesh touches with at most so many of its vertices."""
+MESH_TOLERANCE = 1e-3
+"""It has fewer where their hull keeps the mesh's reach up to this share of its largest extent."""
 _ALLOWED = "sphere, capsule, box, cylinder, ellipsoid, mesh"
+
+
+def _sphere(count: int) -> np.ndarray:
+    """Spreads (count, 3) directions evenly, along a spiral from pole to pole."""
+    z = 1.0 - (2.0 * np.arange(count) + 1.0) / count
+    turn = np.pi * (1.0 + math.sqrt(5.0)) * np.arange(count)
+    across = np.sqrt(1.0 - z**2)
+    return np.stack([across * np.cos(turn), across * np.sin(turn), z], axis=1)
+
+
+_DIRECTIONS = np.concatenate([SLABS, -SLABS, _sphere(600)])
 
 
 @dataclass(frozen=True)
@@ -101,10 +124,35 @@ def probes(
         yield Probe(np.zeros(3), size.copy())
     elif kind == int(_Geom.mjGEOM_MESH):
         vertices = _vertices(m, geom)
-        for vertex in np.unique((vertices @ _DIRECTIONS.T).argmax(0)):
-            yield Probe(vertices[vertex], np.zeros(3))
+        for vertex in vertices[spanning_vertices(vertices)]:
+            yield Probe(vertex, np.zeros(3))
     else:
         raise _unknown(m, geom, path)
+
+
+def spanning_vertices(vertices: np.ndarray) -> list[int]:
+    """Chooses few vertices whose hull reaches nearly as far as that of all, whatever the direction.
+
+    One after the other, each where the hull of those before it falls furthest short.
+
+    Args:
+        vertices: (V, 3).
+
+    Returns:
+        Indices, at most `MESH_VERTICES`.
+    """
+    reach = vertices @ _DIRECTIONS.T
+    furthest, whole = reach.argmax(0), reach.max(0)
+    chosen = [int(furthest[0])]
+    kept = reach[chosen[0]]
+    tolerance = MESH_TOLERANCE * np.ptp(vertices, axis=0).max()
+    while len(chosen) < MESH_VERTICES:
+        worst = int((whole - kept).argmax())
+        if whole[worst] - kept[worst] <= tolerance:
+            break
+        chosen.append(int(furthest[worst]))
+        kept = np.maximum(kept, reach[chosen[-1]])
+    return chosen
 
 
 def _grid(size: np.ndarray, spacing: float) -> Iterator[Probe]:
@@ -144,6 +192,13 @@ def solid(m: mujoco.MjModel, geom: int, path: Path) -> Solid:
         radius = float(np.sqrt(3.0) * np.linalg.norm(vertices, axis=1).max())
         return Solid(POLYTOPE, np.zeros(3), slab, radius, np.abs(vertices).max(0))
     raise _unknown(m, geom, path)
+
+
+def mesh_shortfall(m: mujoco.MjModel, geom: int) -> float:
+    """Measures how far the vertices with which a mesh touches fall short of it, at most [m]."""
+    vertices = _vertices(m, geom)
+    reach = vertices @ _DIRECTIONS.T
+    return float((reach.max(0) - reach[spanning_vertices(vertices)].max(0)).max())
 
 
 def _vertices(m: mujoco.MjModel, geom: int) -> np.ndarray:
