@@ -49,6 +49,32 @@ def test_a_stock_robot_passes(robot):
     assert "(MuJoCo's at 0." in checks[5].detail
 
 
+@pytest.mark.parametrize("height", [0.1, 0.0995])
+def test_a_robot_that_starts_in_touch_passes(tmp_path, height: float):
+    """Just in touch there is no derivative; half a millimetre deep, the contact lifts it."""
+    path = tmp_path / "ball.xml"
+    path.write_text(
+        '<mujoco><worldbody><geom type="plane" size="1 1 1"/>'
+        f'<body pos="0 0 {height}"><freejoint/><geom type="sphere" size="0.1" mass="2"/>'
+        '<body><joint name="arm" axis="0 1 0"/><geom contype="0" conaffinity="0" size="0.05" '
+        'type="sphere" pos="0 0 -0.02" mass="0.2"/></body></body></worldbody>'
+        '<actuator><motor joint="arm" ctrlrange="-1 1"/></actuator></mujoco>'
+    )
+    assert [check for check in check_robot(path) if not check.ok] == []
+
+
+def test_meshes_are_measured(tmp_path):
+    corners = " ".join(f"{x} {y} {z}" for x in (-1, 1) for y in (-1, 1) for z in (-1, 1))
+    path = tmp_path / "mesh.xml"
+    path.write_text(
+        f'<mujoco><asset><mesh name="cube" vertex="{corners}"/></asset><worldbody>'
+        '<body pos="0 0 2"><freejoint/><geom type="mesh" mesh="cube"/></body></worldbody></mujoco>'
+    )
+    details = {check.name: check.detail for check in check_robot(path)}
+    assert details["meshes"].startswith("they touch with at most 26 vertices each, whose hull")
+    assert details["meshes"].endswith("0 mm short of the whole (cube)")
+
+
 def test_what_is_not_simulated_is_one_line(robot, capsys):
     assert main(["doctor", str(robot)]) == 2
     error = capsys.readouterr().err

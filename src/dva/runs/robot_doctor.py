@@ -32,10 +32,14 @@ __all__ = ["check_robot"]
 CONTROL_DT = 1 / 60
 SETTLING_STEPS = 120
 """Control steps that a dropped robot gets: two seconds."""
+STEPS_OF_A_FALL = 6
+"""Control steps after which it is still falling, if it started in the air."""
 ACCELERATION_TOLERANCE = 1e-5
 ENERGY_TOLERANCE = 0.01
 """Largest mechanical energy above that of the start, as a share of the largest fall. Springs and
 tendons, whose energy is not in it, may give more."""
+LEAST_FALL = 0.1
+"""A fall counts as this high at least [m]: contacts in which a robot starts lift it a little."""
 
 
 def check_robot(path: str | Path, ignore: Sequence[str] = ()) -> Iterator[Check]:
@@ -146,7 +150,8 @@ def _rest(model: Model, substeps: int) -> str:
     if not bool(states[-1].joint_q.isfinite().all()):
         raise Finding("without actuation the state becomes non-finite within two seconds")
     energy = mechanical_energy(model, states)
-    fall = max(float(energy[0] - energy.min()), 1e-9 * abs(float(energy[0])), 1e-9)
+    weight = float(model.link_mass.sum() * np.linalg.norm(model.gravity))
+    fall = max(float(energy[0] - energy.min()), LEAST_FALL * weight, 1e-9)
     rise = float(energy.max() - energy[0]) / fall
     speed = float(states[-1].joint_qd.abs().max())
     beyond = np.abs(start_within_limits(model) - model.initial_q)
@@ -177,10 +182,12 @@ def _height(model: Model, state: State) -> str:
 
 
 def _gradient(model: Model, substeps: int) -> str:
-    rest = _drop(model, substeps)[-1]
+    states = _drop(model, substeps)
+    # Not at the start itself: what just touches there has no derivative.
+    fall, rest = states[STEPS_OF_A_FALL], states[-1]
     moving = torch.ones_like(rest.joint_qd) * 0.2
     places = {
-        "at the start": (torch.tensor(model.initial_q)[None], torch.zeros_like(rest.joint_qd)),
+        "after a tenth of a second": (fall.joint_q, fall.joint_qd),
         "at rest": (rest.joint_q, rest.joint_qd),
         "in motion there": (rest.joint_q, moving),
     }
