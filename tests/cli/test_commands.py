@@ -353,7 +353,7 @@ def test_random_agent(tmp_path, capsys):
     assert video.is_file()
 
 
-def test_a_task_of_ones_own_is_trained_resumed_and_evaluated(tmp_path, monkeypatch):
+def test_a_task_of_ones_own_is_trained_resumed_and_evaluated(tmp_path, monkeypatch, capsys):
     shutil.copy(EXAMPLES / "slide_task.py", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plugins, "_TRUSTED", set())
@@ -361,14 +361,17 @@ def test_a_task_of_ones_own_is_trained_resumed_and_evaluated(tmp_path, monkeypat
     monkeypatch.delitem(sys.modules, "slide_task", raising=False)
     plan = [*TINY[2:], "--env-steps", "32", "--run-dir", "run"]
     for arguments in (
-        ["train", "--device", "cpu", "slide_task:slide", *plan],
-        ["train", "--resume", "run", "--env-steps", "48", "--trust-code"],
+        ["train", "--device", "cpu", "slide_task:slide", "--stop-at", "16", *plan],
+        ["train", "--resume", "run", "--stop-at", "32", "--trust-code"],
         ["eval", "run", "--device", "cpu", "--episodes", "1", "--trust-code"],
     ):
         assert main(arguments) == 0
         assert "slide_task" in sys.modules and str(tmp_path) not in sys.path
         plugins._TRUSTED.clear()
         del sys.modules["slide_task"], registry._TASKS.entries["slide"]  # as in an own process
+    out = capsys.readouterr().out
+    assert "  dva train --resume run --trust-code\n" in out
+    assert "  dva eval run --trust-code --video " in out
     assert "task: slide_task:slide" in (tmp_path / "run" / "config.yaml").read_text()
 
 

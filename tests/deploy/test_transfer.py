@@ -93,6 +93,7 @@ def test_the_share_of_the_return_that_is_kept():
 
     assert Transfer(evaluation(20.0), evaluation(15.0)).kept == 0.75
     assert Transfer(evaluation(-5.0), evaluation(-6.0)).kept is None
+    assert Transfer(evaluation(5.0), evaluation(-6.0)).kept is None
 
 
 def test_both_returns_are_from_the_same_starts(trained, tmp_path, capsys):

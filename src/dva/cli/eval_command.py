@@ -56,6 +56,8 @@ def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
     flags = parse(EvalFlags, arguments, "eval")
     with _opened(flags) as found_run:
+        if not flags.json:
+            print(f"Evaluating {flags.episodes} episodes", flush=True)
         found = runs.evaluate_run(
             found_run, flags.episodes, flags.checkpoint, flags.device, flags.video
         )

@@ -20,10 +20,11 @@ from dva.envs import EnvConfig
 from dva.envs.make import choose_sensors
 from dva.runs.build import require_group
 from dva.runs.checkpoint import read_pointer
-from dva.runs.config import default_config
+from dva.runs.config import config_to_dict, default_config
 from dva.runs.expert import expert_run
 from dva.runs.resume import continued_config, require_continuable
 from dva.runs.training import Interrupted
+from dva.runs.trust import names_code
 from dva.sim import find_simulator
 
 __all__ = ["new_config", "require_parts", "run"]
@@ -90,10 +91,10 @@ def _lead(
             outcome = runs.train(config, progress.update, resumed, group, track)
     except KeyboardInterrupt as error:
         place = error.run.path if isinstance(error, Interrupted) else _place(config, resumed)
-        say_error(f"interrupted{_kept(place)}")
+        say_error(f"interrupted{_kept(place, config)}")
         return 128 + signal.SIGINT
     except ProcessLost as error:
-        raise ProcessLost(f"{error}{_kept(_place(config, resumed))}") from error
+        raise ProcessLost(f"{error}{_kept(_place(config, resumed), config)}") from error
     with output_may_go():
         _describe(outcome)
     return _status(outcome)
@@ -184,7 +185,7 @@ def _place(config: runs.TrainConfig, resumed: runs.Run | None) -> Path | None:
     return config.run.run_dir if resumed is None else resumed.path
 
 
-def _kept(path: Path | None) -> str:
+def _kept(path: Path | None, config: runs.TrainConfig) -> str:
     """Says what an end without a checkpoint leaves in a run's folder, where that is known."""
     try:
         if path is None or read_pointer(path / "checkpoints", "latest") is None:
@@ -193,8 +194,14 @@ def _kept(path: Path | None) -> str:
         return ""
     return (
         "; the checkpoint before is kept. To continue from it: dva train --resume "
-        f"{shlex.quote(str(path))}"
+        f"{_as_argument(path, config)}"
     )
+
+
+def _as_argument(path: Path, config: runs.TrainConfig) -> str:
+    """Writes a run's folder as commands take it, with the flag that its own code needs."""
+    parts = {name: part for name, part in config_to_dict(config).items() if name != "run"}
+    return shlex.quote(str(path)) + (" --trust-code" if names_code(parts) else "")
 
 
 def _status(outcome: runs.Outcome) -> int:
@@ -207,7 +214,7 @@ def _status(outcome: runs.Outcome) -> int:
 def _describe(outcome: runs.Outcome) -> None:
     """Reports how training ended, where the results are, and what to do next."""
     run_, evaluation = outcome.run, outcome.evaluation
-    path = shlex.quote(str(run_.path))
+    path = _as_argument(run_.path, run_.config)
     if outcome.warning:
         print(f"\nWarning: {outcome.warning}")
     if outcome.reason == "interrupted":

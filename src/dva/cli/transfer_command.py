@@ -41,6 +41,8 @@ def run(arguments: Sequence[str]) -> int:
     """Runs the command; returns the exit status."""
     flags = parse(TransferFlags, arguments, "transfer")
     run_ = Run.open(flags.run, flags.trust_code)
+    if not flags.json:
+        print(f"Evaluating {flags.episodes} episodes in each physics", flush=True)
     found = transfer(run_, flags.episodes, flags.checkpoint, flags.video)
     if flags.json:
         print(json.dumps({"run": str(flags.run), **found.to_dict()}))

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from dva.compute.errors import closest_match
 
-__all__ = ["Registry", "is_trusted", "module_file", "module_of", "trust"]
+__all__ = ["Registry", "is_foreign", "is_trusted", "module_file", "module_of", "trust"]
 
 T = TypeVar("T")
 
@@ -133,7 +133,12 @@ def module_of(name: object) -> str | None:
 def is_trusted(module: str) -> bool:
     """Tells whether a name in a file may lead to this module: it is imported already, belongs to
     this package, or `trust` has been told of it."""
-    return module in sys.modules or module in _TRUSTED or _package(module) == _package(__name__)
+    return module in sys.modules or module in _TRUSTED or not is_foreign(module)
+
+
+def is_foreign(module: str) -> bool:
+    """Tells whether a module is none of this package's."""
+    return _package(module) != _package(__name__)
 
 
 def trust(module: str) -> None:

@@ -27,8 +27,10 @@ class Transfer:
 
     @property
     def kept(self) -> float | None:
-        """The share of the return that is kept; None where ours is not above zero."""
-        return self.mujoco.mean / self.ours.mean if self.ours.mean > 0 else None
+        """The share of the return that is kept; None where either return is not above zero."""
+        if self.ours.mean <= 0.0 or self.mujoco.mean <= 0.0:
+            return None
+        return self.mujoco.mean / self.ours.mean
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values for JSON."""

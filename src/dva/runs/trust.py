@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dva.compute.errors import UsageError
-from dva.compute.plugins import is_trusted, module_file, module_of, trust
+from dva.compute.plugins import is_foreign, is_trusted, module_file, module_of, trust
 
-__all__ = ["require_trust"]
+__all__ = ["names_code", "require_trust"]
 
 
 def require_trust(values: Any, trust_code: bool = False, typed: tuple[str, ...] = ()) -> None:
@@ -43,6 +43,12 @@ def require_trust(values: Any, trust_code: bool = False, typed: tuple[str, ...] 
             f"{'; '.join(dict.fromkeys(faults))}. Whoever wrote this file chose that code. If you "
             "trust it, give --trust-code (in Python trust_code=True), in the folder that has it."
         )
+
+
+def names_code(values: Any) -> bool:
+    """Tells whether reading these values in another process would ask for trust."""
+    modules = [module_of(name) for _, name in _names(values)]
+    return any(module is not None and is_foreign(module) for module in modules)
 
 
 def _names(values: Any) -> Iterator[tuple[str, str]]:

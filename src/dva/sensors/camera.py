@@ -6,7 +6,7 @@ shards, each with its own renderer, and threads run these side by side.
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,6 @@ from dva.compute.device import indexed_device
 from dva.compute.threads import run_side_by_side
 from dva.compute.warp_runtime import start_warp
 from dva.sensors.caster.renderer import CasterRenderer
-from dva.sensors.mujoco.renderer import MujocoRenderer
 from dva.sensors.rendering import Renderer, RenderRequest
 from dva.sensors.scene import Scene, View, compile_scene
 from dva.sensors.shapes import unsupported_geoms
@@ -101,10 +100,10 @@ class Camera:
         self.renderer = _choose(renderer, request)
         """Which renderer draws: "caster" or "mujoco"."""
         self._request = request
+        draws = _renderer_class(self.renderer)
         with self._warp_scope():
             self._shards = [
-                _Shard(envs, _DRAWS[self.renderer](request, envs.stop - envs.start))
-                for envs in shards
+                _Shard(envs, draws(request, envs.stop - envs.start)) for envs in shards
             ]
         self._compiled = False
 
@@ -171,7 +170,15 @@ class _Shard:
         self.renderer.render(joint_q[self.envs], own)
 
 
-_DRAWS = {"caster": CasterRenderer, "mujoco": MujocoRenderer}
+def _renderer_class(
+    renderer: Literal["caster", "mujoco"],
+) -> Callable[[RenderRequest, int], Renderer]:
+    if renderer == "caster":
+        return CasterRenderer
+    # Here, because few need it and MuJoCo Warp takes a quarter of a command's start.
+    from dva.sensors.mujoco.renderer import MujocoRenderer
+
+    return MujocoRenderer
 
 
 def _choose(renderer: RendererName, request: RenderRequest) -> Literal["caster", "mujoco"]:
