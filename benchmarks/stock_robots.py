@@ -16,8 +16,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dva.sim import load_model, stable_substeps
-from dva.sim.mjcf.agreement import acceleration_error
+from dva.sim import Model, load_model, stable_substeps
+from dva.sim.mjcf.agreement import acceleration_error, compile_counterpart
 from dva.sim.mjcf.unsimulated import UNSIMULATED
 
 _IGNORED = "not simulated, as asked: "
@@ -35,6 +35,16 @@ class Row:
     substeps: int | None = None
     """For a control step of 1/60 s."""
     acceleration_error: float | None = None
+    actuators: str = ""
+    """How many motors and how many servos; what acts along several joints is one."""
+
+
+def count_actuators(model: Model) -> str:
+    """Counts actuators that push as told, and those that follow a position or a velocity."""
+    m = compile_counterpart(model)
+    servos = int((m.actuator_biasprm[:, 1:3] != 0.0).any(axis=1).sum())
+    counts = {"motors": m.nu - servos, "servos": servos}
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
 
 
 def try_file(path: Path) -> Row | str:
@@ -58,7 +68,7 @@ def try_file(path: Path) -> Row | str:
     reason = next((after for _, mark, after in reasons if mark), "")
     names = [ignored for ignored in UNSIMULATED if f"{ignored}: " in reason]
     outcome = f"ignoring {', '.join(names)}" if names else "loads"
-    return Row(name, outcome, reason, needed, error)
+    return Row(name, outcome, reason, needed, error, count_actuators(model))
 
 
 def main() -> int:

@@ -101,7 +101,7 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 
 def test_task_trains_as_a_process_of_its_own(tmp_path: Path) -> None:
-    command = ["train", "slide_task:slide", "--image-size", "16", "--horizon", "4"]
+    command = ["train", "slide_task:slide", "--image-size", "16", "--horizon", "4", "--no-guide"]
     limits = ["--env-steps", "8", "--evaluation-episodes", "0", "--run-dir", str(tmp_path / "run")]
     done = subprocess.run(
         [sys.executable, "-m", "dva", *command, *TINY, *limits],
@@ -115,8 +115,8 @@ def test_task_trains_as_a_process_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["pendulum_task:pendulum"],
-        ["heading_compass:ant-scout", "--observe", "pixels", "compass", "ahead"],
+        ["pendulum_task:pendulum", "--no-guide"],
+        ["heading_compass:ant-scout", "--no-guide", "--observe", "pixels", "compass", "ahead"],
         ["cartpole", "--action-gradient", "perturbed_actions:perturbed"],
         ["cartpole", "--simulator", "mujoco_simulator:mujoco", "--observe", "state",
          "--action-gradient", "perturbed_actions:perturbed"],

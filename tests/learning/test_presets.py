@@ -103,6 +103,8 @@ def test_unknown_names_list_what_there_is() -> None:
 def test_a_task_of_ones_own_starts_from_the_values_of_cheetah_and_ant() -> None:
     assert preset("dva", "fish") == preset("dva", "ant") == preset("dva", "cheetah")
     assert preset("dva", "fish", "cpu").env["image_size"] == 48
+    assert preset("dva", "fish", "cpu").algorithm.guide
+    assert not preset("dva", "fish", "cpu", observe=("state",)).algorithm.guide
     assert preset("shac", "fish") == preset("shac", "ant")
 
 

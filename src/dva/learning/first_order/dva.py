@@ -364,10 +364,8 @@ class DVA(FirstOrderAlgorithm):
 
 # What lets a policy of images see.
 _FROM_IMAGES: Values = {"center_features": True, "action_gradient_cap": 2.0}
-_GUIDED = {
-    "cpu": ("cheetah", "ant", "humanoid", "anymal"),
-    "fast": ("hopper", "cheetah", "ant", "humanoid", "anymal"),
-}
+_UNGUIDED = {"cpu": ("cartpole", "hopper"), "fast": ("cartpole",)}
+"""All others are guided, those that no preset knows among them."""
 # The guide learns as SHAC does in the paper. On a CPU a few environments are rendered; on a GPU so
 # many that the policy is as good as its guide at all times.
 _GUIDED_VALUES: dict[str, Values] = {
@@ -403,9 +401,9 @@ _GUIDED_TASKS: dict[str, dict[str, Values]] = {
 
 def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
     observe = observe or ("pixels",)
-    as_published = name == "paper" or task == "cartpole"  # which is seen well enough
+    as_published = name not in _UNGUIDED or task == "cartpole"  # which is seen well enough
     last: Values = {}
-    if not as_published and task in _GUIDED[name] and observe != (STATE,):
+    if not as_published and task not in _UNGUIDED[name] and observe != (STATE,):
         last = {**_GUIDED_VALUES[name], **_GUIDED_TASKS[name].get(task, {})}
     from_images = {} if as_published else _FROM_IMAGES
     return choose_preset(DvaConfig, task, name, observe, from_images, last)
