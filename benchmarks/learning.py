@@ -21,9 +21,9 @@ from dva.runs import Run
 CURVE_POINTS = 50
 
 
-def collect(path: Path, returns: list[float]) -> dict[str, Any]:
+def collect(path: Path, returns: list[float], trust_code: bool = False) -> dict[str, Any]:
     """Summarises one run."""
-    run = Run.open(path)
+    run = Run.open(path, trust_code)
     env, algorithm = run.config.env, run.config.algorithm
     rows = run.metrics()
     evaluation = json.loads(run.evaluation_path.read_text()) if run.evaluation_path.exists() else {}
@@ -45,6 +45,7 @@ def collect(path: Path, returns: list[float]) -> dict[str, Any]:
         "seed": run.config.run.seed,
         "num_envs": env.num_envs,
         "horizon": getattr(algorithm, "horizon", None),
+        "guide_envs": getattr(algorithm, "guide_envs", 0) if getattr(algorithm, "guide", 0) else 0,
         "image_size": None if env.observe == ("state",) else env.image_size,
         "actor_learning_rate": getattr(algorithm, "actor_learning_rate", None),
         "planned_env_steps": run.config.run.env_steps,
@@ -73,9 +74,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--returns", nargs="*", type=float, default=[], help="returns to look for")
+    parser.add_argument("--trust-code", action="store_true", help="import tasks of one's own")
     add_output_flags(parser)
     args = parser.parse_args()
-    report([collect(path, args.returns) for path in args.runs], args.json, args.save)
+    rows = [collect(path, args.returns, args.trust_code) for path in args.runs]
+    report(rows, args.json, args.save)
 
 
 if __name__ == "__main__":
