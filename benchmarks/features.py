@@ -8,6 +8,9 @@ whatever else the machine does only adds. One row per feature: both times, their
 both robots have in common is in the row: environments, horizon, substeps, threads, device.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (MuJoCo's bindings are compiled and come without types.)
+
 import argparse
 import tempfile
 import time

@@ -140,7 +140,7 @@ def largest_mesh_shortfall(model: Model) -> tuple[str, float] | None:
     """
     m = compile_counterpart(model)
     meshes = {
-        int(m.geom_dataid[geom]): geom
+        int(m.geom_dataid[geom]): int(geom)
         for geom in np.flatnonzero(m.geom_type == int(mujoco.mjtGeom.mjGEOM_MESH))
         if m.geom_contype[geom] or m.geom_conaffinity[geom]
     }
