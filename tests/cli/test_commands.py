@@ -361,7 +361,7 @@ def test_a_task_of_ones_own_is_trained_resumed_and_evaluated(tmp_path, monkeypat
     monkeypatch.delitem(sys.modules, "slide_task", raising=False)
     plan = [*TINY[2:], "--env-steps", "32", "--run-dir", "run"]
     for arguments in (
-        ["train", "--device", "cpu", "slide_task:slide", "--stop-at", "16", *plan],
+        ["train", "--device", "cpu", "slide_task:slide", "--stop-at", "16", "--no-guide", *plan],
         ["train", "--resume", "run", "--stop-at", "32", "--trust-code"],
         ["eval", "run", "--device", "cpu", "--episodes", "1", "--trust-code"],
     ):

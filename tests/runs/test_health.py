@@ -147,7 +147,7 @@ TINY = (
 def test_a_command_that_learned_nothing_ends_with_status_1(tmp_path, capsys):
     steps = str((IN_A_ROW + 1) * STEPS)
     folder = str(tmp_path / "run")
-    line = ["train", "nan-reward", *TINY, "--env-steps", steps, "--run-dir", folder]
+    line = ["train", "nan-reward", "--no-guide", *TINY, "--env-steps", steps, "--run-dir", folder]
     assert main(line) == 1
     found = capsys.readouterr()
     assert found.out.count("Nothing was learned in the last 5 iterations") == 2  # then, and again

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     flags = parse(EvalFlags, arguments, "eval")
     with _opened(flags) as found_run:
         if not flags.json:
-            print(f"Evaluating {flags.episodes} episodes", flush=True)
+            print(f"Evaluating {flags.episodes} episodes", file=sys.stderr)
         found = runs.evaluate_run(
             found_run, flags.episodes, flags.checkpoint, flags.device, flags.video
         )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -42,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     flags = parse(TransferFlags, arguments, "transfer")
     run_ = Run.open(flags.run, flags.trust_code)
     if not flags.json:
-        print(f"Evaluating {flags.episodes} episodes in each physics", flush=True)
+        print(f"Evaluating {flags.episodes} episodes in each physics", file=sys.stderr)
     found = transfer(run_, flags.episodes, flags.checkpoint, flags.video)
     if flags.json:
         print(json.dumps({"run": str(flags.run), **found.to_dict()}))
