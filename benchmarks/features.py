@@ -5,7 +5,7 @@
 The robot is the package's ant; each feature is added to its file. Robots with and without it are
 timed in turn, one training horizon forward and backward, and the least time of each counts, since
 whatever else the machine does only adds. One row per feature: both times, their ratio, and what
-both robots have in common is in the row: environments, horizon, substeps, threads, device.
+both robots have in common is in the row: environments, horizon, substeps, threads.
 """
 
 # pyright: reportAttributeAccessIssue=false

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -65,17 +66,18 @@ def check_robot(path: str | Path, ignore: Sequence[str] = ()) -> Iterator[Check]
     yield Check("substeps", True, f"{needed} for a control step of 1/60 s")
     if meshes := largest_mesh_shortfall(model):
         yield Check("meshes", True, _meshes(*meshes))
+    drop = cache(lambda: _drop(model, needed))
     checks: list[tuple[str, Callable[[], str], str]] = [
         ("mass matrix", lambda: _masses(model), _REPORT),
         ("acceleration", lambda: _accelerations(model), _REPORT),
         (
             "rest",
-            lambda: _rest(model, needed),
+            lambda: _rest(model, drop()),
             "Raise the substeps. If the energy grows all the same, report it with the file.",
         ),
         (
             "gradient",
-            lambda: _gradient(model, needed),
+            lambda: _gradient(model, drop(), needed),
             "Raise the substeps; if that does not help, report it with the file.",
         ),
         ("picture", lambda: _picture(model, ignore, needed), "Check meshes, textures and names."),
@@ -145,8 +147,7 @@ def _drop(model: Model, substeps: int) -> list[State]:
     return states
 
 
-def _rest(model: Model, substeps: int) -> str:
-    states = _drop(model, substeps)
+def _rest(model: Model, states: list[State]) -> str:
     if not bool(states[-1].joint_q.isfinite().all()):
         raise Finding("without actuation the state becomes non-finite within two seconds")
     energy = mechanical_energy(model, states)
@@ -181,8 +182,7 @@ def _height(model: Model, state: State) -> str:
     return f"base at {ours:.4f} m (MuJoCo's at {theirs:.4f} m), "
 
 
-def _gradient(model: Model, substeps: int) -> str:
-    states = _drop(model, substeps)
+def _gradient(model: Model, states: list[State], substeps: int) -> str:
     # Not at the start itself: what just touches there has no derivative.
     fall, rest = states[STEPS_OF_A_FALL], states[-1]
     moving = torch.ones_like(rest.joint_qd) * 0.2
