@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dva.cli import list_command, main
 from dva.runs.checkpoint import load_checkpoint
+from dva.runs.video import VideoWriter
 from dva.tasks import registry
 
 TINY = (
@@ -156,6 +158,31 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch, error):
     monkeypatch.setattr(list_command, "run", fail)
     with pytest.raises(type(error)):
         main(["list"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_end_leaves_no_half_of_a_film(monkeypatch, tmp_path, number):
+    def film(arguments):
+        with VideoWriter(tmp_path / "film.mp4", 30.0) as writer:
+            writer.add(torch.zeros(3, 16, 16, dtype=torch.uint8))
+            os.kill(os.getpid(), number)
+            writer.add(torch.zeros(3, 16, 16, dtype=torch.uint8))
+
+    monkeypatch.setattr(list_command, "run", film)
+    with pytest.raises(SystemExit) as ended:
+        main(["list"])
+    assert ended.value.code == 128 + number
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_a_signal_that_the_caller_ignores_stays_ignored(monkeypatch):
+    monkeypatch.setattr(list_command, "run", lambda arguments: os.kill(os.getpid(), signal.SIGHUP))
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert main(["list"]) is None
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 def wait_for(path: Path, rows: int, process: subprocess.Popen) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from dva.policies import NO_MEMORY, RandomPolicy, ZeroPolicy
 from dva.runs import UsageError, default_config, evaluate, evaluation
-from dva.runs.build import build_env
+from dva.runs.build import build_env, threads_of
 from dva.runs.evaluation import film_agent
 from dva.runs.video import GAP, VideoWriter, tile
 from dva.spec import ActionSpec, Entry, ObservationSpec
@@ -111,6 +111,14 @@ def test_none_is_not_taken_for_as_many_as_usual(name):
     arguments: dict[str, Any] = {name: 0}
     with pytest.raises(UsageError, match=f"{name} is 0"):
         build_env(config, **arguments)
+
+
+def test_threads_of_an_evaluation_may_differ_from_those_of_the_run():
+    config = default_config("cartpole", preset="cpu", observe="state", device="cpu", threads=1)
+    with threads_of(config, threads=2) as used:
+        assert used == 2
+    with pytest.raises(UsageError, match="threads is 0"), threads_of(config, threads=0):
+        pass
 
 
 def test_episodes_must_be_positive():

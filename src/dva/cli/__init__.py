@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line after the program's name; None: the process' own.
     """
     from dva.cli.output import complete_streams, output_may_go, say_error, tolerate_characters
+    from dva.cli.signals import ended_by_signals
 
     complete_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tolerate_characters()
     status = 1  # where the output goes away before there is another
     try:
-        with output_may_go():
+        with ended_by_signals(), output_may_go():
             require_known("command", command, COMMANDS)
             module = importlib.import_module(f"dva.cli.{command}_command")
             status = module.run(rest)

@@ -7,18 +7,19 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from dva import runs
 from dva.cli.flags import parse
+from dva.cli.policy_flags import EvaluationFlags
 
 __all__ = ["run"]
 
 
 @dataclasses.dataclass
-class EvalFlags:
+class EvalFlags(EvaluationFlags):
     """Evaluate the deterministic policy of a run.
 
     Runs exactly the number of episodes given, one per environment, in new environments whose
@@ -27,20 +28,10 @@ class EvalFlags:
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of the run; with --pretrained a task."""
-    episodes: int = 64
-    """Number of episodes."""
-    video: Path | None = None
-    """MP4 file for a film of the first four episodes, in real time."""
-    json: bool = False
-    """Print one JSON object with the return of every episode instead of text."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """Which checkpoint to evaluate: the last one, or the one with the best return in training."""
     pretrained: bool = False
     """Evaluate the trained policy of a task that comes with the package (`dva pretrained`)."""
     device: str = "auto"
     """auto, cpu or cuda."""
-    trust_code: bool = False
-    """Import code of the run's own that its configuration names as MODULE:NAME."""
 
 
 @contextmanager
@@ -60,7 +51,12 @@ def run(arguments: Sequence[str]) -> int:
         if not flags.json:
             print(f"Evaluating {flags.episodes} episodes", file=sys.stderr)
         found = runs.evaluate_run(
-            found_run, flags.episodes, flags.checkpoint, flags.device, flags.video
+            found_run,
+            flags.episodes,
+            flags.checkpoint,
+            flags.device,
+            flags.video,
+            flags.threads,
         )
     if flags.json:
         video = str(flags.video) if flags.video else None

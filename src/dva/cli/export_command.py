@@ -3,11 +3,12 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from dva.cli.flags import parse
+from dva.cli.policy_flags import PolicyFlags
 from dva.deploy import export_run
 from dva.deploy.export import Parity
 from dva.runs import Run
@@ -16,25 +17,19 @@ __all__ = ["run"]
 
 
 @dataclasses.dataclass
-class ExportFlags:
+class ExportFlags(PolicyFlags):
     """Write the policy of a run as an ONNX graph, with a contract inside and beside it.
 
     Encoder, normalisation, frame stack, memory and the scale of the actions are inside. The graph
     is compared with torch on what the policy sees in its task.
     """
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
     output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")] = Path(
         "policy.onnx"
     )
     """File ending in .onnx; the contract is written beside it, ending in .json."""
     int8: bool = False
     """Also write a graph in int8, FILE with .int8.onnx."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """Which checkpoint: the last one, or the one with the best return in training."""
-    trust_code: bool = False
-    """Import code of the run's own that its configuration names as MODULE:NAME."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -5,11 +5,9 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
 
 from dva.cli.flags import parse
+from dva.cli.policy_flags import EvaluationFlags
 from dva.deploy import transfer
 from dva.runs import Run
 
@@ -17,25 +15,17 @@ __all__ = ["run"]
 
 
 @dataclasses.dataclass
-class TransferFlags:
+class TransferFlags(EvaluationFlags):
     """Try the policy of a run where MuJoCo itself simulates the same MJCF file.
 
     MuJoCo's contacts, limits and integrator take the place of ours; the camera shows the policy
     MuJoCo's states. Both returns are from the same starts.
     """
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
     episodes: int = 16
-    """Number of episodes in each physics."""
+    """Number of episodes in each physics, one per environment."""
     video: Path | None = None
     """MP4 file for a film of the first four episodes in MuJoCo, in real time."""
-    json: bool = False
-    """Print one JSON object with the return of every episode instead of text."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """Which checkpoint: the last one, or the one with the best return in training."""
-    trust_code: bool = False
-    """Import code of the run's own that its configuration names as MODULE:NAME."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -44,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
     run_ = Run.open(flags.run, flags.trust_code)
     if not flags.json:
         print(f"Evaluating {flags.episodes} episodes in each physics", file=sys.stderr)
-    found = transfer(run_, flags.episodes, flags.checkpoint, flags.video)
+    found = transfer(run_, flags.episodes, flags.checkpoint, flags.video, flags.threads)
     if flags.json:
         print(json.dumps({"run": str(flags.run), **found.to_dict()}))
         return 0

@@ -42,6 +42,7 @@ def transfer(
     episodes: int = 16,
     checkpoint: str = "latest",
     video: str | Path | None = None,
+    threads: int | None = None,
 ) -> Transfer:
     """Lets the policy of a run act where MuJoCo simulates the same MJCF file.
 
@@ -54,6 +55,7 @@ def transfer(
         episodes: number of episodes in each.
         checkpoint: "latest" or "best".
         video: MP4 file of the first four episodes in MuJoCo.
+        threads: CPU threads; None: what the run asked for.
 
     Raises:
         UsageError: there is no such run or checkpoint, or MuJoCo cannot simulate its robot.
@@ -61,7 +63,10 @@ def transfer(
     run = run if isinstance(run, Run) else Run.open(run)
     if episodes < 1:
         raise UsageError(f"episodes is {episodes}; it must be 1 or more.")
-    with torch.random.fork_rng(devices=[]), threads_of(run.config, "cpu") as threads:
+    with (
+        torch.random.fork_rng(devices=[]),
+        threads_of(run.config, "cpu", threads=threads) as threads,
+    ):
         policy = load_policy(run, checkpoint, "cpu", threads)
 
         def ours(count: int) -> VectorEnv:

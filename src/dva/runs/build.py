@@ -95,23 +95,32 @@ def require_group(config: TrainConfig, group: Group) -> None:
 
 @contextmanager
 def threads_of(
-    config: TrainConfig, device: str | None = None, group: Group = ALONE
+    config: TrainConfig,
+    device: str | None = None,
+    group: Group = ALONE,
+    threads: int | None = None,
 ) -> Iterator[int | None]:
     """Shares a CPU's threads as the configuration's algorithm wants it; see `use_threads`.
 
     Args:
         device: "auto", "cpu" or "cuda"; None: what `config` asks for.
         group: processes that share the machine.
+        threads: CPU threads; None: what `config` asks for.
 
     Yields:
         Number of threads; None on a GPU.
+
+    Raises:
+        UsageError: there is no such device, or `threads` is less than 1.
     """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}; it must be 1 or more.")
     with usage_errors():
         found = resolve_device(group.device(config.run.device if device is None else device))
     inside = threads_inside(config)
-    wanted = group.threads(config.run.threads)
-    with use_threads(found, wanted, inside_operations=inside) as threads:
-        yield threads
+    wanted = group.threads(config.run.threads if threads is None else threads)
+    with use_threads(found, wanted, inside_operations=inside) as used:
+        yield used
 
 
 def build_env(

@@ -42,14 +42,26 @@ def evaluate_run(
     checkpoint: str = "latest",
     device: str | None = None,
     video: str | Path | None = None,
+    threads: int | None = None,
 ) -> Evaluation:
     """Evaluates the policy of a run; see `load_policy` and `evaluate`.
+
+    Args:
+        run: a run or its folder.
+        episodes: number of episodes, one per environment.
+        checkpoint: "latest" or "best".
+        device: "auto", "cpu" or "cuda"; None: what the run asked for.
+        video: MP4 file of the first four episodes.
+        threads: CPU threads; None: what the run asked for.
 
     Raises:
         UsageError: there is no such run or checkpoint, or a value is not allowed.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    with torch.random.fork_rng(devices=[]), threads_of(run.config, device) as threads:
+    with (
+        torch.random.fork_rng(devices=[]),
+        threads_of(run.config, device, threads=threads) as threads,
+    ):
         return evaluate(
             load_policy(run, checkpoint, device, threads),
             lambda num_envs: make_env(run, num_envs, device, threads=threads),
