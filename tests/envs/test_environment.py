@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dva import tasks
+from dva.envs import VectorEnv
 from dva.tasks.cartpole import Cartpole
 
 # ---------------------------------------------------------------------- what comes out
@@ -361,6 +362,19 @@ def test_environments_without_sensors_share_the_simulator_alone(make, camera, st
         assert torch.equal(ours[0]["state"], theirs[0]["state"]) and torch.equal(ours[1], theirs[1])
     assert camera.calls == readings
     assert all(torch.equal(value, kept[name]) for name, value in env.state_dict().items())
+
+
+def test_environments_without_sensors_may_be_fewer(make):
+    env, other = make(num_envs=3), make(num_envs=2, seed=4)
+    fewer = env.without_sensors(seed=4, num_envs=2)
+    assert fewer.simulator is not env.simulator and fewer.num_envs == 2
+    assert torch.equal(fewer.reset()["state"], other.reset()["state"])
+    action = torch.ones(2, env.action_size)
+    assert torch.equal(fewer.step(action)[0]["state"], other.step(action)[0]["state"])
+    parts = VectorEnv(env.task, env.simulator)
+    assert parts.without_sensors(seed=4, num_envs=3).simulator is env.simulator
+    with pytest.raises(ValueError, match="num_envs is 2; it must be 3"):
+        parts.without_sensors(seed=4, num_envs=2)
 
 
 def test_staggered_episodes_end_one_after_another(make):

@@ -101,10 +101,9 @@ class PointMass:
         self.stack = restart(final, self._paint(), done[self.blind_envs :])
         return self.observation, after.reward, after.terminated, truncated, info
 
-    def without_sensors(self, seed: int) -> "PointMass":
-        return PointMass(
-            self.num_envs, self.episode_length, self.image_size, seed, observe=("state",)
-        )
+    def without_sensors(self, seed: int, num_envs: int | None = None) -> "PointMass":
+        count = num_envs or self.num_envs
+        return PointMass(count, self.episode_length, self.image_size, seed, observe=("state",))
 
     def detach(self) -> None:
         self.state = self.state.detach()

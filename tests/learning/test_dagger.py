@@ -264,6 +264,18 @@ def test_the_expert_is_trained_first_and_its_steps_are_counted() -> None:
     assert rows[2]["return"] is None and isinstance(rows[2]["expert_return"], float)
 
 
+def test_the_expert_may_have_environments_of_its_own() -> None:
+    algorithm = small_dagger(expert_envs=9, expert_steps=2 * 5 * 9)
+    assert algorithm.trainer is not None and algorithm.trainer.env.num_envs == 9
+    steps = []
+    for _ in range(4):
+        algorithm.iterate()
+        steps.append(algorithm.env_steps)
+    assert steps == [45, 90, 120, 150]
+    with pytest.raises(ValueError, match="expert_envs is 0"):
+        small_dagger(expert_envs=0)
+
+
 def test_the_student_s_rate_falls_over_its_own_steps() -> None:
     algorithm = small_dagger(iterations=5, learning_rate=1e-2, final_learning_rate=2e-3)
     rates = [algorithm.iterate()["learning_rate"] for _ in range(6)]

@@ -125,7 +125,7 @@ def test_an_expert_is_built_without_a_folder(expert: Run, student: Make) -> None
 def test_an_expert_that_is_trained_first_is_resumed(
     student: Make, tmp_path: Path, stopped: int
 ) -> None:
-    options: dict[str, Any] = {"expert_steps": 3 * 4 * 32}
+    options: dict[str, Any] = {"expert_envs": 4, "expert_steps": 3 * 4 * 32}
     options["env_steps"] = options["expert_steps"] + 4 * STEPS
     whole = runs.train(student(None, "whole", **options)).run
     with pytest.raises(Killed):

@@ -127,11 +127,15 @@ def test_dva_anneals_too(tiny, clock, monkeypatch):
 def test_the_plan_is_stored(scheduled):
     run = Run.open(runs.train(scheduled()).run.path)
     assert run.config.run.env_steps == FITTING * STEPS
-    assert run.paced == PacedPlan(FITTING * STEPS, 20 * STEPS, 100 * STEPS, 1.0)
+    assert run.paced == (PacedPlan(FITTING * STEPS, 20 * STEPS, 100 * STEPS, 1.0),)
     stored = yaml.safe_load((run.path / "config.yaml").read_text())
-    assert stored["paced"] == {
+    plan = {
         "env_steps": FITTING * STEPS, "since": 20 * STEPS, "before": 100 * STEPS, "minutes": 1.0,
     }  # fmt: skip
+    assert stored["paced"] == [plan]
+    stored["paced"] = plan  # as the first versions wrote it
+    (run.path / "config.yaml").write_text(yaml.safe_dump(stored))
+    assert Run.open(run.path).paced == run.paced
     with pytest.raises(UsageError, match=f"finished 928 of 928 planned .*--env-steps {2 * 928}"):
         runs.train(resume=run)
 
@@ -155,9 +159,9 @@ def test_a_run_killed_before_its_plan_has_none(scheduled):
     with pytest.raises(Killed):
         runs.train(config, kill_at(15))
     run = Run.open(config.run.run_dir)
-    assert run.paced is None
+    assert run.paced == ()
     runs.train(changed(run.config, minutes=0.5), resume=run)  # sets it by its own pace
-    assert run.paced == PacedPlan((12 + 29) * STEPS, (12 + 15) * STEPS, 100 * STEPS, 0.5)
+    assert run.paced == (PacedPlan((12 + 29) * STEPS, (12 + 15) * STEPS, 100 * STEPS, 0.5),)
     assert Run.open(run.path).paced == run.paced
 
 
@@ -169,7 +173,7 @@ def test_given_steps_replace_the_plan(scheduled, iterations):
     with pytest.raises(Killed):
         runs.train(given, kill_at(FITTING + 1), resume=run)  # before a checkpoint
     run = Run.open(run.path)
-    assert (run.config.run.env_steps, run.paced) == (iterations * STEPS, None)
+    assert (run.config.run.env_steps, run.paced) == (iterations * STEPS, ())
     assert runs.train(resume=run).reason == "finished"
     expected = [rate(i, iterations) for i in range(FITTING + 1, iterations + 1)]
     assert list(rates(run))[FITTING:] == pytest.approx(expected, rel=1e-12)
@@ -180,7 +184,8 @@ def test_given_steps_with_minutes_are_a_new_plan(scheduled):
     outcome = runs.train(changed(run.config, env_steps=1000 * STEPS), resume=run)
     assert outcome.reason == "finished"
     assert len(outcome.run.metrics()) == 2 * FITTING
-    assert run.paced == PacedPlan(2 * FITTING * STEPS, (FITTING + 20) * STEPS, 1000 * STEPS, 1.0)
+    plan = PacedPlan(2 * FITTING * STEPS, (FITTING + 20) * STEPS, 1000 * STEPS, 1.0)
+    assert run.paced == (plan,)
 
 
 def test_later_minutes_only_stop(scheduled):
@@ -219,23 +224,70 @@ def test_never_more_than_the_configured_steps(scheduled, iterations):
     outcome = runs.train(config, lambda update: messages.append(update.message))
     assert outcome.reason == "finished"
     run = Run.open(outcome.run.path)
-    assert (run.config.run.env_steps, run.paced) == (iterations * STEPS, None)
+    assert (run.config.run.env_steps, run.paced) == (iterations * STEPS, ())
     assert list(rates(run)) == [rate(i, iterations) for i in range(1, iterations + 1)]
     assert not any("Planned" in message for message in messages if message)
 
 
-def test_a_run_that_becomes_slower_than_its_pace_stops_by_time(scheduled, clock):
+def change_pace(clock: Clock, iteration: int, seconds: float) -> Callable[[runs.Update], None]:
     def report(update: runs.Update) -> None:
-        if update.row is not None and update.row["iteration"] == 30:
-            clock.seconds = 2.0
+        if update.row is not None and update.row["iteration"] == iteration:
+            clock.seconds = seconds
 
-    outcome = runs.train(scheduled(), report)
+    return report
+
+
+@pytest.mark.parametrize(
+    "seconds, expected",
+    [
+        (2.0, [(FITTING, 20), (33 + 11, 33)]),  # at 36 s: 11 more fit into 22.8 s
+        (0.7, [(FITTING, 20), (39 + 32, 39)]),  # at 36.3 s: 32 into 22.5 s
+    ],
+)
+def test_a_plan_is_corrected_where_the_pace_changes(scheduled, clock, seconds, expected):
+    outcome = runs.train(scheduled(), change_pace(clock, 30, seconds))
+    run = outcome.run
+    plans = [(plan.env_steps // STEPS, plan.since // STEPS) for plan in run.paced]
+    assert (outcome.reason, plans) == ("finished", expected)
+    assert 0.9 * 60 < clock.now < 60
+    assert [plan.before for plan in run.paced] == [100 * STEPS, FITTING * STEPS]
+    (_, first), (planned, corrected) = expected
+    expected_rates = [rate(i, 100) for i in range(1, first + 1)]
+    expected_rates += [rate(i, FITTING) for i in range(first + 1, corrected + 1)]
+    expected_rates += [rate(i, planned) for i in range(corrected + 1, planned + 1)]
+    assert list(rates(run)) == pytest.approx(expected_rates, rel=1e-12)
+
+
+def test_a_killed_run_repeats_its_corrections(scheduled, clock, tmp_path):
+    whole = runs.train(scheduled(run_dir=tmp_path / "whole"), change_pace(clock, 30, 2.0)).run
+    clock.seconds = 1.0
+    config = scheduled(checkpoint_interval=7 * STEPS)
+    slower, kill = change_pace(clock, 30, 2.0), kill_at(34)
+
+    def report(update: runs.Update) -> None:
+        slower(update)
+        kill(update)
+
+    with pytest.raises(Killed):
+        runs.train(config, report)
+    run = Run.open(config.run.run_dir)
+    assert len(run.paced) == 2
+    outcome = runs.train(resume=run)  # from iteration 28, before the correction
+    assert outcome.reason == "finished"
+    assert repeatable(outcome.run) == repeatable(whole)
+
+
+def test_a_run_that_becomes_slower_at_its_end_stops_by_time(scheduled, clock):
+    outcome = runs.train(scheduled(), change_pace(clock, 55, 3.0))
     assert outcome.reason == "minutes"
-    assert len(outcome.run.metrics()) == 30 + 15
+    assert len(outcome.run.metrics()) == 55 + 2
     assert outcome.run.config.run.env_steps == FITTING * STEPS
 
 
 # ---------------------------------------------------------------------- the planner alone
+
+
+MOST = 10_000 * STEPS
 
 
 def measured(planner: Planner, *seconds: float) -> Planner:
@@ -245,23 +297,24 @@ def measured(planner: Planner, *seconds: float) -> Planner:
 
 
 def test_slow_first_iterations_do_not_count():
-    planner = measured(Planner(100.0), *[4.0] * 5, *[1.0] * 14)
+    planner = measured(Planner(100.0, MOST), *[4.0] * 5, *[1.0] * 14)
     assert planner.plan(1000, elapsed=40.0) is None
     assert measured(planner, 1.0).plan(1000, elapsed=40.0) == 1000 + 57 * STEPS
 
 
 def test_a_long_run_is_measured_for_longer():
-    planner = measured(Planner(1000.0), *[1.0] * 40)
+    planner = measured(Planner(1000.0, MOST), *[1.0] * 40)
     assert planner.plan(0, elapsed=49.0) is None
     assert planner.plan(0, elapsed=50.0) == 902 * STEPS
 
 
 def test_slow_iterations_are_planned_at_half_the_time():
-    planner = measured(Planner(100.0), 30.0)
+    planner = measured(Planner(100.0, MOST), 30.0)
     assert planner.plan(0, elapsed=60.0) is None  # it may have compiled
     assert measured(planner, 10.0).plan(0, elapsed=70.0) == 2 * STEPS
-    assert planner.plan(0, elapsed=99.0) == STEPS  # one always fits: the time is not over
-    assert planner.plan(0, elapsed=100.0) is None
+    late = measured(Planner(100.0, MOST), 40.0, 40.0)
+    assert late.plan(0, elapsed=100.0) is None  # the time is over
+    assert late.plan(0, elapsed=99.0) == STEPS  # one always fits otherwise
 
 
 def test_iterations_that_only_collect_are_not_measured(scheduled, clock, monkeypatch):
@@ -277,6 +330,27 @@ def test_iterations_that_only_collect_are_not_measured(scheduled, clock, monkeyp
     monkeypatch.setattr(Plain, "iterate", collecting)
     clock.seconds = 0.1
     run = runs.train(scheduled()).run
-    assert run.paced is not None
-    assert run.paced.since == 35 * STEPS
-    assert run.paced.env_steps == (35 + 36) * STEPS  # 95 % of 38.5 s
+    assert run.paced[0].since == 35 * STEPS
+    assert run.paced[0].env_steps == (35 + 36) * STEPS  # 95 % of 38.5 s
+
+
+def test_a_correction_counts_what_iterations_do_not():
+    """Checkpoints and videos take time, too."""
+    planner = measured(Planner(100.0, MOST), *[1.0] * 20)
+    assert planner.plan(20 * STEPS, elapsed=20.0) == (20 + 76) * STEPS
+    assert measured(planner, 1.0).plan(21 * STEPS, elapsed=24.9) is None
+    measured(planner, *[1.0] * 9)
+    assert planner.plan(30 * STEPS, elapsed=40.0) == (30 + 28) * STEPS  # two seconds each
+    measured(planner, *[1.0] * 10)
+    assert planner.plan(40 * STEPS, elapsed=61.0) is None  # 57 now: as good as 58
+    measured(planner, *[1.0] * 20)
+    assert planner.plan(60 * STEPS, elapsed=80.0) == (60 + 20) * STEPS
+
+
+def test_no_correction_plans_more_than_was_asked_for():
+    planner = measured(Planner(100.0, 80 * STEPS), *[1.0] * 20)
+    assert planner.plan(20 * STEPS, elapsed=20.0) is None  # 96 would fit
+    measured(planner, *[1.0] * 10)
+    assert planner.plan(30 * STEPS, elapsed=40.0) == 58 * STEPS
+    measured(planner, *[0.2] * 50)
+    assert planner.plan(79 * STEPS, elapsed=50.0) == 80 * STEPS

@@ -142,6 +142,19 @@ def test_phases_add_up_to_the_whole(tmp_path):
     assert heights == pytest.approx([4 * million, 4e6 / 2000])
 
 
+def test_bars_of_very_different_height_show_shares(tmp_path):
+    for name, seconds in (("dva", 0.5), ("ppo", 40.0)):
+        phases = {"seconds_rollout": seconds, "seconds_critic": seconds}
+        rows = [{**phases, "steps_per_second": 100 / (2 * seconds)}] * 2
+        make_run(tmp_path / name, [1.0, 2.0], rows=rows, algo=name)
+    figure = draw_phases(compare([tmp_path]))
+    assert figure.axes[0].get_ylabel().startswith("share")
+    heights = [patch.get_height() for patch in figure.axes[0].patches]
+    assert [height for height in heights if height] == pytest.approx([50.0] * 4)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert "10,000 s" in texts and "800,000 s" in texts
+
+
 def test_a_phase_that_does_not_always_occur_counts_where_it_does(tmp_path):
     """As an expert that is trained before the rollouts begin."""
     rows = [

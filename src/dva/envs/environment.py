@@ -130,9 +130,14 @@ class Environment(Protocol):
         """Computes one control step of any states, and leaves the environment as it is."""
         ...
 
-    def without_sensors(self, seed: int) -> "Environment":
-        """Makes environments of the same robots and task, whose policies see the state alone: they
-        read no sensor, and their starts come from a seed of their own."""
+    def without_sensors(self, seed: int, num_envs: int | None = None) -> "Environment":
+        """Makes environments of the same robot and task, whose policies see the state alone: they
+        read no sensor, and their starts come from a seed of their own.
+
+        Args:
+            seed: of the starts.
+            num_envs: number of environments; None: as many as these are.
+        """
         ...
 
     def detach(self) -> None:

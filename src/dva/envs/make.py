@@ -101,21 +101,20 @@ def make(
     frame_stack = arguments.count("frame_stack", frame_stack)
     found = resolve_device(device)
     factory = find_simulator(simulator) if isinstance(simulator, str) else simulator
-    built = factory(
-        SimulatorRequest(
-            robot=str(task.mjcf),
-            inertia=task.inertia,
-            ignore=task.ignore,
-            num_envs=num_envs + blind_envs,
-            device=found,
-            control_dt=task.control_dt,
-            substeps=task.substeps,
-            mass_matrix_interval=task.mass_matrix_interval,
-            threads=threads,
-            state_storage=state_storage,
-            capture=capture,
-        )
+    asked = SimulatorRequest(
+        robot=str(task.mjcf),
+        inertia=task.inertia,
+        ignore=task.ignore,
+        num_envs=num_envs + blind_envs,
+        device=found,
+        control_dt=task.control_dt,
+        substeps=task.substeps,
+        mass_matrix_interval=task.mass_matrix_interval,
+        threads=threads,
+        state_storage=state_storage,
+        capture=capture,
     )
+    built = factory(asked)
     request = SensorRequest(
         model=built.model,
         num_envs=num_envs,
@@ -141,6 +140,7 @@ def make(
         Spectator(built.model, task.view, task.scene, found, threads, capture),
         blind_envs,
         group,
+        lambda count: factory(dataclasses.replace(asked, num_envs=count)),
     )
 
 

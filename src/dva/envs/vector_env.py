@@ -50,6 +50,8 @@ class VectorEnv:
             need no more than "state" there. Sensors are for the others, N - blind_envs.
         group: processes with as many environments each: starts are those that one process with all
             of them would draw, and `state_dict` is of all.
+        make_simulator: makes the same simulator for another number of environments, for
+            `without_sensors`; None: there is no other number.
 
     Raises:
         ValueError: task and robot do not fit, or two sensors have the same name.
@@ -74,6 +76,7 @@ class VectorEnv:
         spectator: Spectator | None = None,
         blind_envs: int = 0,
         group: Group = ALONE,
+        make_simulator: Callable[[int], Simulator] | None = None,
     ) -> None:
         self.task, self.simulator = task, simulator
         self.num_envs, self.device = simulator.num_envs, simulator.device
@@ -88,6 +91,7 @@ class VectorEnv:
         self.policy_spec = self.observation_spec.select(observe)
         self.action_spec = ActionSpec(tuple(simulator.model.action_names), task.control_dt)
         self._spectator, self._group = spectator, group
+        self._make_simulator = make_simulator
         self._generator = torch.Generator(self.device).manual_seed(arguments.seed(seed))
         # On CUDA the host knows whether an episode has ended only if it waits for the device.
         self._may_look = self.device.type != "cuda" or self.final_observations
@@ -238,11 +242,32 @@ class VectorEnv:
         self._episode_return = self._episode_return.masked_fill(done, 0.0)
         self._time_limit = self._time_limit.masked_fill(done, self.episode_length)
 
-    def without_sensors(self, seed: int) -> "VectorEnv":
-        """Makes environments of the same robots and task, whose policies see the state alone: no
-        sensor is read, starts come from this seed, and only the simulator is shared."""
+    def without_sensors(self, seed: int, num_envs: int | None = None) -> "VectorEnv":
+        """Makes environments of the same robot and task, whose policies see the state alone: no
+        sensor is read, and starts come from this seed. Only the simulator is shared, if they are as
+        many as these.
+
+        Args:
+            seed: of the starts.
+            num_envs: number of environments; None: as many as these are.
+
+        Raises:
+            ValueError: another number is asked for, and this environment was made of parts, so that
+                it cannot make another simulator.
+        """
         self._check_open()
-        return VectorEnv(self.task, self.simulator, (), (STATE,), seed, self.stochastic_start)
+        simulator = self.simulator
+        if num_envs is not None and num_envs != self.num_envs:
+            if self._make_simulator is None:
+                raise ValueError(
+                    f"num_envs is {num_envs}; it must be {self.num_envs}, as the simulator has it. "
+                    "An environment of dva.make can also make others."
+                )
+            simulator = self._make_simulator(num_envs)
+        return VectorEnv(
+            self.task, simulator, (), (STATE,), seed, self.stochastic_start,
+            make_simulator=self._make_simulator,
+        )  # fmt: skip
 
     def detach(self) -> None:
         """Cuts the graph: what comes later has no gradient to actions before this call."""

@@ -37,7 +37,7 @@ class Run:
     Attributes:
         path: the folder.
         config: the run's configuration.
-        paced: how its `env_steps` were planned by the run's pace; None where they were not.
+        paced: how its `env_steps` were planned by the run's pace, in order; () where they were not.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Run:
         path: Path,
         config: TrainConfig,
         sessions: list[dict[str, Any]],
-        paced: PacedPlan | None = None,
+        paced: tuple[PacedPlan, ...] = (),
     ) -> None:
         self.path = path
         self.config = config
@@ -271,7 +271,7 @@ class Run:
 
 def _read_stored(
     stored: Any, trust_code: bool
-) -> tuple[TrainConfig, list[dict[str, Any]], PacedPlan | None]:
+) -> tuple[TrainConfig, list[dict[str, Any]], tuple[PacedPlan, ...]]:
     """Reads what `write_config` wrote."""
     found = stored.get("format", 1) if isinstance(stored, dict) else None
     if found != FORMAT:
@@ -282,13 +282,14 @@ def _read_stored(
     sessions = stored.get("sessions")
     if not isinstance(sessions, list) or not all(isinstance(x, dict) for x in sessions):
         raise UsageError(f"its sessions are {sessions!r}; they must be a list of mappings.")
-    paced = stored.get("paced")
-    plan = None if paced is None else read_dataclass("paced", PacedPlan, paced)
+    paced = stored.get("paced") or []
+    paced = paced if isinstance(paced, list) else [paced]  # the first versions had one plan at most
+    plans = tuple(read_dataclass("paced", PacedPlan, plan) for plan in paced)
     config = stored.get("config") or {}
     if isinstance(config, dict):  # "run" has folders, which may look like names of code
         parts = {name: part for name, part in config.items() if name != "run"}
         require_trust(parts, trust_code)
-    return config_from_dict(config), sessions, plan
+    return config_from_dict(config), sessions, plans
 
 
 def _require_text(path: Path) -> None:

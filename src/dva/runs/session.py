@@ -32,7 +32,7 @@ from dva.runs.learner import (
 from dva.runs.machine import describe_machine
 from dva.runs.metrics import MetricsWriter, peak_memory_mb, require_iteration, truncate_metrics
 from dva.runs.nan_guard import dump_nonfinite
-from dva.runs.pace import PacedPlan, Planner
+from dva.runs.pace import PacedPlan, Planner, plan_at
 from dva.runs.policy import POLICY
 from dva.runs.run import Run
 from dva.sim import State
@@ -89,9 +89,10 @@ class Session:
         self.best_return: float | None = None
         self.nonfinite: dict[str, torch.Tensor] | None = None
         self.planner: Planner | None = None
-        """Plans the run's steps; None where there is no limit to fit, or it was done already."""
-        if self.config.run.minutes is not None and run.paced is None:
-            self.planner = Planner(60 * self.config.run.minutes)
+        """Plans the run's steps; None where there is no limit to fit, or an earlier session has
+        planned them."""
+        if self.config.run.minutes is not None and not run.paced:
+            self.planner = Planner(60 * self.config.run.minutes, self.config.run.env_steps)
         self.device = env.device
         if self.config.run.nan_guard:
             env.on_nonfinite = self._keep_nonfinite
@@ -250,12 +251,11 @@ class Session:
         A plan by pace counts from where it was set, though a checkpoint may lie before.
         """
         paced = self.run.paced
-        if paced is not None and self.algorithm.env_steps < paced.since:
-            return paced.before
-        return self.config.run.env_steps
+        return plan_at(paced, self.algorithm.env_steps) if paced else self.config.run.env_steps
 
     def _plan_by_pace(self, row: dict[str, Any], steps: int, seconds: float) -> None:
-        """Measures an iteration; lowers the planned steps once to what fits into the minutes."""
+        """Measures an iteration; now and then sets the planned steps to what fits into the
+        minutes."""
         run, done = self.config.run, self.algorithm.env_steps
         if self.planner is None or run.minutes is None:
             return
@@ -264,10 +264,8 @@ class Session:
         planned = self.planner.plan(done, self._session_seconds())
         if planned is None:
             return
-        self.planner = None
-        if planned >= run.env_steps:
-            return
-        self.run.paced = PacedPlan(planned, done, run.env_steps, run.minutes)
+        plan = PacedPlan(planned, done, run.env_steps, run.minutes)
+        self.run.paced = (*self.run.paced, plan)
         self.config = dataclasses.replace(
             self.config, run=dataclasses.replace(run, env_steps=planned)
         )

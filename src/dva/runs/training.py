@@ -17,6 +17,7 @@ from dva.runs.config import TrainConfig
 from dva.runs.expert import keep_expert
 from dva.runs.follower import Order, give_order, obey
 from dva.runs.learner import require_savable
+from dva.runs.pace import PacedPlan
 from dva.runs.resume import continued_config, require_continuable
 from dva.runs.run import Run
 from dva.runs.session import Session
@@ -118,7 +119,8 @@ def train(
     config.validate()
     if track is not None:
         require_tracker(track)
-    stored, paced = None, None
+    stored: Run | None = None
+    paced: tuple[PacedPlan, ...] = ()
     if resume is None:
         Run.require_free(config.run.run_dir)
     else:

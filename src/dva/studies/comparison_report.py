@@ -38,6 +38,8 @@ MEANS = (
 CUT = "; dot: the mean ends with its shortest run"
 SMALLEST = 0.05
 """Share of the highest bar that has room for a number."""
+WIDE = 8.0
+"""Times by which the highest bar may exceed the lowest; beyond it all are drawn equally high."""
 
 
 # ---------------------------------------------------------------------- figures
@@ -96,7 +98,7 @@ def _draw_group(panel: Any, group: Group, axis: str, color: str) -> None:
 
 def draw_phases(comparison: Comparison) -> Any:
     """Draws one panel per task, a bar per algorithm: seconds of each phase per million steps, with
-    their shares.
+    their shares. Where some need many times more than others, bars are of the shares alone.
 
     Source: D.Va, Figure 5.
     """
@@ -105,10 +107,13 @@ def draw_phases(comparison: Comparison) -> Any:
     colors = {**_colors(phases), "other": GREY}
     for panel, task in zip(axes[0], tasks, strict=True):
         groups = [group for group in comparison.groups if group.task == task]
-        highest = max(sum(group.phases.values()) for group in groups)
-        for place, group in enumerate(groups):
-            heights = {phase: group.phases.get(phase, 0.0) for phase in phases}
-            _draw_bar(panel, place, heights, colors, SMALLEST * highest)
+        totals = [sum(group.phases.values()) for group in groups]
+        wide = max(totals) > WIDE * min(totals)
+        highest = 100.0 if wide else max(totals)
+        for place, (group, total) in enumerate(zip(groups, totals, strict=True)):
+            scale = 100.0 / total if wide else 1.0
+            heights = {phase: scale * group.phases.get(phase, 0.0) for phase in phases}
+            _draw_bar(panel, place, heights, total, colors, SMALLEST * highest)
         names = [group.label.replace(" (", "\n(") for group in groups]
         tilt: dict[str, Any] = {} if len(names) < 4 else {"rotation": 35, "ha": "right"}
         panel.set_xticks(range(len(names)), names, fontsize=8, **tilt)
@@ -117,7 +122,11 @@ def draw_phases(comparison: Comparison) -> Any:
         panel.grid(axis="x", visible=False)
         panel.set_axisbelow(True)
         panel.set_title(task)
-    axes[0, 0].set_ylabel("seconds per million environment steps")
+        panel.set_ylabel(
+            "share (%); on top: seconds per million steps"
+            if wide
+            else "seconds per million environment steps"
+        )
     figure.legend(
         handles=[
             Patch(color=colors[phase], label=phase.replace("_", " ")) for phase in reversed(phases)
@@ -128,10 +137,15 @@ def draw_phases(comparison: Comparison) -> Any:
 
 
 def _draw_bar(
-    panel: Any, place: int, heights: dict[str, float], colors: dict[str, str], smallest: float
+    panel: Any,
+    place: int,
+    heights: dict[str, float],
+    seconds: float,
+    colors: dict[str, str],
+    smallest: float,
 ) -> None:
     """Stacks the phases of one algorithm, with their shares from the smallest height on that has
-    room for one, and the whole on top."""
+    room for one, and the seconds of all on top."""
     total, bottom = sum(heights.values()), 0.0
     for phase, height in heights.items():
         panel.bar(place, height, 0.6, bottom, color=colors[phase])
@@ -139,7 +153,7 @@ def _draw_bar(
             share, middle = f"{100 * height / total:.0f} %", bottom + height / 2
             panel.text(place, middle, share, ha="center", va="center", fontsize=7, color="white")
         bottom += height
-    panel.text(place, total, f"{total:,.0f} s", ha="center", va="bottom", fontsize=8)
+    panel.text(place, total, f"{seconds:,.0f} s", ha="center", va="bottom", fontsize=7)
 
 
 def _colors(names: Sequence[str]) -> dict[str, str]:

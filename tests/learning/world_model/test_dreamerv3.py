@@ -141,6 +141,21 @@ def test_a_short_run_improves_the_return() -> None:
     assert first < -5.0 and last > 0.0
 
 
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_the_learning_rates_fall_to_a_share_of_what_they_were(share: float) -> None:
+    algorithm = small_dreamer(final_rate_share=share, actor_learning_rate=4e-3)
+    planned = algorithm.context.env_steps
+    names = ("model", "actor", "critic")
+    optimizers = [getattr(algorithm, f"{name}_optimizer") for name in names]
+    for done, left in ((0, 1.0), (planned // 2, (1.0 + share) / 2), (2 * planned, share)):
+        algorithm.env_steps = done
+        assert algorithm.set_learning_rates() == pytest.approx(left * 4e-3)
+        rates = [float(optimizer._rate) for optimizer in optimizers]
+        assert rates == pytest.approx([left * 1e-3, left * 4e-3, left * 1e-3])
+    with pytest.raises(ValueError, match="final_rate_share is 1.5; it must be between 0 and 1"):
+        small_dreamer(final_rate_share=1.5)
+
+
 # ---------------------------------------------------------------------- saving
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -52,6 +53,31 @@ def test_every_shape_is_closed_and_has_its_volume(shapes):
     assert shapes.parts[0].color == (255, 0, 0) and shapes.parts[3].opacity == 0.5
     can = shapes.parts[2].vertices
     assert np.abs(can).max(0) == pytest.approx([0.1, 0.3, 0.1], abs=1e-6)  # it lies along y
+
+
+def test_a_height_field_is_where_rays_of_mujoco_hit_it(tmp_path):
+    heights = " ".join(f"{x:.3f}" for x in np.random.default_rng(4).uniform(size=12))
+    path = tmp_path / "hills.xml"
+    path.write_text(
+        '<mujoco><asset><hfield name="hills" nrow="3" ncol="4" size="3 1 .5 .1" '
+        f'elevation="{heights}"/></asset><worldbody>'
+        '<geom type="hfield" hfield="hills" pos="1 2 .3"/>'
+        '<body pos="0 0 5"><freejoint/><geom size=".1"/></body></worldbody></mujoco>'
+    )
+    geometry = Geometry(path, read_skeleton(path))
+    assert geometry.ground_width() == 2.0
+    field = next(part for part in geometry.parts if part.body == 0)
+    assert field.vertices.shape == (12, 3) and field.faces.shape == (12, 3)
+    compiled = mujoco.MjModel.from_xml_path(str(path))
+    data = mujoco.MjData(compiled)
+    mujoco.mj_kinematics(compiled, data)
+    corners = field.vertices[field.faces]
+    down, hit = np.array([0.0, 0.0, -1.0]), np.zeros(1, np.int32)
+    for triangle in corners:
+        assert np.cross(triangle[1] - triangle[0], triangle[2] - triangle[0])[2] > 0.0  # upwards
+        x, y, z = triangle.T @ (0.98, 0.01, 0.01)  # just inside of the field's edges
+        distance = mujoco.mj_ray(compiled, data, np.array([x, y, 4.0]), down, None, 1, 1, hit)
+        assert 4.0 - distance == pytest.approx(z, abs=0.01)
 
 
 def test_limits_are_those_of_the_file(shapes):

@@ -83,6 +83,9 @@ class DaggerConfig(RegressionConfig):
     expert is trained first."""
     expert_steps: int = 1_024_000
     """Environment steps, of all, in which the expert is trained, without --expert."""
+    expert_envs: int | None = None
+    """Environments in which it is trained, none of them rendered; None: as many as the
+    student's."""
     expert_training: ShacConfig = field(default_factory=ShacConfig)
     """Its training, by SHAC."""
     optimizer: str = "adam"
@@ -109,6 +112,8 @@ class DaggerConfig(RegressionConfig):
         require_known("optimizer", self.optimizer, OPTIMIZERS)
         for name in ("expert_steps", "replay_samples", "batch", "max_updates"):
             require_count(name, getattr(self, name), 1_000_000_000)
+        if self.expert_envs is not None:
+            require_count("expert_envs", self.expert_envs, 1_000_000)
         for name in ("learning_rate", "final_learning_rate"):
             require_rate(name, getattr(self, name))
         for name in ("learning_starts", "stop_loss"):
@@ -271,7 +276,7 @@ class DAgger(RolloutLearner):
                 f"{type(self.env.simulator).__name__} is not. Give the run of an --expert."
             )
         seed = stream_seed(context.seed, "expert")
-        env = self.env.without_sensors(stream_seed(seed, "starts"))
+        env = self.env.without_sensors(stream_seed(seed, "starts"), config.expert_envs)
         return SHAC(
             env,
             config.expert_training,
@@ -358,16 +363,11 @@ def _preset(task: str, name: str, observe: tuple[str, ...] | None) -> Preset:
     # As for D.Va, whose policy looks at the same images.
     values["center_features"] = name != "paper" and task != "cartpole"
     student = preset_of(DaggerConfig, values, observe or ("pixels",))
-    config, num_envs = student.algorithm, student.env.get("num_envs", EnvConfig.num_envs)
+    config = student.algorithm
     expert = choose_preset(ShacConfig, task, name, (STATE,))
     config.expert_training = expert.algorithm
-    if name == "cpu":
-        # SHAC's rate for Cartpole is for four times as many environments.
-        slower = min(expert.algorithm.actor_learning_rate, ShacConfig.actor_learning_rate)
-        expert.algorithm.actor_learning_rate = slower
-    # As many iterations as SHAC's own preset has, in the environments of this one.
-    of_expert = expert.env.get("num_envs", EnvConfig.num_envs)
-    config.expert_steps = expert.env_steps // of_expert * num_envs
+    config.expert_envs = expert.env.get("num_envs", EnvConfig.num_envs)
+    config.expert_steps = expert.env_steps
     return dataclasses.replace(student, env_steps=student.env_steps + config.expert_steps)
 
 

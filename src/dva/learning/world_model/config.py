@@ -89,6 +89,8 @@ class DreamerV3Config:
     """Learning rate of the actor."""
     critic_learning_rate: float = 3e-5
     """Learning rate of the critic."""
+    final_rate_share: float = 1.0
+    """Share of these rates that is left at the last planned step; linear between."""
     dynamics_scale: float = 0.5
     """Weight of the loss that lets the prior follow the posterior."""
     representation_scale: float = 0.1
@@ -126,6 +128,8 @@ class DreamerV3Config:
         for name in ("model_learning_rate", "actor_learning_rate", "critic_learning_rate"):
             value = getattr(self, name)
             require(name, value, 0.0 < value <= 1.0, "above 0 and at most 1")
+        share = self.final_rate_share
+        require("final_rate_share", share, 0.0 <= share <= 1.0, "between 0 and 1")
         for name in (
             "dynamics_scale", "representation_scale", "free_nats", "redundancy_scale",
             "redundancy_weight", "entropy_scale",
@@ -155,6 +159,7 @@ _CPU: dict[str, Any] = {
     "model_learning_rate": 1e-3,
     "actor_learning_rate": 5e-4,
     "critic_learning_rate": 1e-3,
+    "final_rate_share": 0.1,
 }
 _FAST: dict[str, Any] = {**_PAPER, "num_envs": 16, "train_ratio": 128.0}
 _VALUES = {"paper": _PAPER, "cpu": _CPU, "fast": _FAST}

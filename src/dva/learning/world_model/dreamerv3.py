@@ -129,12 +129,13 @@ class DreamerV3(Learner):
         return self.replay
 
     def set_learning_rates(self) -> float:
-        """Gives every optimizer its rate, which stays as it is; returns the actor's."""
+        """Gives every optimizer its rate of this iteration; returns the actor's."""
         config = self.config
-        self.model_optimizer.set_learning_rate(config.model_learning_rate)
-        self.critic_optimizer.set_learning_rate(config.critic_learning_rate)
-        self.actor_optimizer.set_learning_rate(config.actor_learning_rate)
-        return config.actor_learning_rate
+        share = self.scheduled(1.0, config.final_rate_share)
+        self.model_optimizer.set_learning_rate(share * config.model_learning_rate)
+        self.critic_optimizer.set_learning_rate(share * config.critic_learning_rate)
+        self.actor_optimizer.set_learning_rate(share * config.actor_learning_rate)
+        return share * config.actor_learning_rate
 
     # ------------------------------------------------------------------ an iteration
 

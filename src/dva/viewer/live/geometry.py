@@ -42,8 +42,8 @@ class Part:
 class Geometry:
     """Makes meshes of the visible geoms of a robot's file, and poses its bodies.
 
-    Spheres, capsules, cylinders, ellipsoids, boxes and meshes are drawn, without textures; planes
-    and height fields are not.
+    Spheres, capsules, cylinders, ellipsoids, boxes, meshes and the tops of height fields are drawn,
+    without textures; planes are not.
 
     Args:
         path: the robot's file.
@@ -75,6 +75,13 @@ class Geometry:
             positions.append(self._data.xpos.copy())
             quaternions.append(self._data.xquat.copy())
         return np.array(positions), np.array(quaternions)
+
+    def ground_width(self) -> float:
+        """Returns how wide the height fields are along y [m]; 0 where there are none."""
+        m = self._compiled
+        fields = np.flatnonzero(m.geom_type == mujoco.mjtGeom.mjGEOM_HFIELD)
+        widths = 2.0 * m.hfield_size[m.geom_dataid[fields], 1]
+        return float(widths.max(initial=0.0))
 
     def joint_ranges(self) -> dict[int, tuple[float, float]]:
         """Returns the limits of hinges and slides by their coordinate in `joint_q` [rad, m]."""
@@ -138,6 +145,8 @@ def _mesh(m: Any, geom: int) -> Mesh | None:
         first, count = m.mesh_vertadr[data], m.mesh_vertnum[data]
         start, faces = m.mesh_faceadr[data], m.mesh_facenum[data]
         return _sharp(m.mesh_vert[first : first + count], m.mesh_face[start : start + faces])
+    if kind == kinds.mjGEOM_HFIELD:
+        return _height_field(m, m.geom_dataid[geom])
     return None
 
 
@@ -173,6 +182,20 @@ def _box(x: float, y: float, z: float) -> Mesh:
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
     faces = [face for p, q, r, s in quads for face in ((p, q, r), (p, r, s))]
     return _sharp(corners, np.array(faces))
+
+
+def _height_field(m: Any, number: int) -> Mesh:
+    """Makes the top of a height field, whose rows go along y and whose columns along x."""
+    rows, columns = int(m.hfield_nrow[number]), int(m.hfield_ncol[number])
+    half_x, half_y, top, _ = m.hfield_size[number]
+    first = m.hfield_adr[number]
+    heights = top * m.hfield_data[first : first + rows * columns]
+    y, x = np.meshgrid(
+        np.linspace(-half_y, half_y, rows), np.linspace(-half_x, half_x, columns), indexing="ij"
+    )
+    corner = (columns * np.arange(rows - 1)[:, None] + np.arange(columns - 1)).reshape(-1, 1)
+    faces = [corner + (0, 1, columns + 1), corner + (0, columns + 1, columns)]
+    return np.stack([x.ravel(), y.ravel(), heights], 1), np.concatenate(faces)
 
 
 def _sharp(vertices: np.ndarray, faces: np.ndarray) -> Mesh:

@@ -48,7 +48,9 @@ class Stage:
         extent = float(np.ptp(self._positions[0], axis=0).max())
         count = env.num_envs
         self._lanes = np.zeros((count, 3))
-        self._lanes[:, 1] = np.arange(count) * max(LANE, 2.0 * extent)
+        self._lanes[:, 1] = np.arange(count) * max(
+            LANE, 2.0 * extent, self._geometry.ground_width()
+        )
         names = env.simulator.model.body_names
         mount = self._view.mount or next(iter(session.bodies), names[-1])
         self._mount = names.index(mount) if mount in names else len(names) - 1
