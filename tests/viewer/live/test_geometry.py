@@ -1,5 +1,8 @@
 """Meshes of robots: closed, of the right size, and where the simulator's links are."""
 
+# pyright: reportAttributeAccessIssue=false
+# (MuJoCo's bindings are compiled and come without types.)
+
 import dataclasses
 from pathlib import Path
 
