@@ -142,6 +142,14 @@ def test_phases_add_up_to_the_whole(tmp_path):
     assert heights == pytest.approx([4 * million, 4e6 / 2000])
 
 
+@pytest.mark.parametrize("times, scale", [(4, "linear"), (40, "log")])
+def test_very_different_steps_are_drawn_along_a_logarithmic_axis(tmp_path, times, scale):
+    make_run(tmp_path / "dva", [1.0, 2.0], steps=100 * times)
+    make_run(tmp_path / "ppo", [1.0, 2.0], algo="ppo")
+    figure = draw_returns(compare([tmp_path]))
+    assert [axes.get_xscale() for axes in figure.axes] == ["linear", scale]
+
+
 def test_bars_of_very_different_height_show_shares(tmp_path):
     for name, seconds in (("dva", 0.5), ("ppo", 40.0)):
         phases = {"seconds_rollout": seconds, "seconds_critic": seconds}

@@ -27,8 +27,11 @@ __all__ = [
 
 PHASES = ("simulation", "rendering", "rollout")
 """Phases that come first, below the others in alphabetical order; "other" comes last."""
-PALETTE = [f"C{number}" for number in range(10) if number != 7]
-"""Matplotlib's colours but for grey, which stands for what is left."""
+PALETTE = [
+    *(f"C{number}" for number in range(10) if number != 7),
+    "gold", "navy", "limegreen", "black", "salmon",
+]  # fmt: skip
+"""Matplotlib's colours but for grey, which stands for what is left, and a few that differ."""
 GREY = "0.75"
 SEEDS = "each line is a seed"
 MEANS = (
@@ -39,7 +42,10 @@ CUT = "; dot: the mean ends with its shortest run"
 SMALLEST = 0.05
 """Share of the highest bar that has room for a number."""
 WIDE = 8.0
-"""Times by which the highest bar may exceed the lowest; beyond it all are drawn equally high."""
+"""Times by which the highest bar may exceed the lowest, and the longest curve the shortest; beyond
+it bars are drawn equally high, and steps along a logarithmic axis."""
+BAR = 0.65
+"""Inches for a bar with its label, at least."""
 
 
 # ---------------------------------------------------------------------- figures
@@ -62,7 +68,10 @@ def draw_returns(comparison: Comparison) -> Any:
     for row, (axis, label) in enumerate(AXES.items()):
         for panel, task in zip(axes[row], tasks, strict=True):
             panel.set_xlabel(label)
-            panel.set_xlim(left=0)
+            if axis == "env_steps" and _differ(comparison, task):
+                panel.set_xscale("log")
+            else:
+                panel.set_xlim(left=0)
             if row == 0 or len(tasks) == 1:
                 panel.set_title(task)
             if axis == "env_steps":
@@ -79,6 +88,13 @@ def draw_returns(comparison: Comparison) -> Any:
         frameon=False, fontsize=9,
     )  # fmt: skip
     return figure
+
+
+def _differ(comparison: Comparison, task: str) -> bool:
+    """Tells whether some algorithms make so few steps that a linear axis cannot show them."""
+    groups = [group for group in comparison.groups if group.task == task]
+    steps = [group.numbers["env_steps"] or 0.0 for group in groups]
+    return min(steps) > 0.0 and max(steps) > WIDE * min(steps)
 
 
 def _draw_group(panel: Any, group: Group, axis: str, color: str) -> None:
@@ -104,6 +120,11 @@ def draw_phases(comparison: Comparison) -> Any:
     """
     tasks, phases = comparison.tasks, _phases(comparison)
     figure, axes = new_figure(len(tasks))
+    bars = len(tasks) * max(
+        sum(group.task == task for group in comparison.groups) for task in tasks
+    )
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(max(width, BAR * bars + 2.5), height)
     colors = {**_colors(phases), "other": GREY}
     for panel, task in zip(axes[0], tasks, strict=True):
         groups = [group for group in comparison.groups if group.task == task]
