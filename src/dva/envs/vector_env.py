@@ -308,7 +308,7 @@ class VectorEnv:
             return
         self._closed = True
         self._readings.close()
-        self._spectator = None
+        self._spectator = self._make_simulator = None
         del self.simulator
 
     @property

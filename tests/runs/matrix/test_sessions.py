@@ -136,8 +136,8 @@ def test_a_run_that_its_time_ends_is_at_its_end(config, tmp_path, monkeypatch):
     now = [0.0]
     iterate = Plain.iterate
 
-    def timed(self):  # slower and slower
-        now[0] += 1.0 if self.env_steps < 12 * STEPS else 5.0
+    def timed(self):  # slower at the end
+        now[0] += 1.0 if self.env_steps < 17 * STEPS else 5.0
         return iterate(self)
 
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])

@@ -132,7 +132,7 @@ def test_the_command_says_its_address_and_ends_with_ctrl_c(tmp_path):
             assert f"Port {port} is taken" in taken and "http://127.0.0.1:" in address
             process.send_signal(signal.SIGINT)
             rest, _ = process.communicate(timeout=60)
-            assert process.returncode == 0 and "Traceback" not in rest
+            assert process.returncode == 0 and "Traceback" not in rest, rest
         finally:
             process.kill()
 
