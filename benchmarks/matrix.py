@@ -13,11 +13,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import yaml
-
 from _results import provenance
-from dva.runs.matrix.plan import MATRIX
+from dva.runs.fields import to_plain
+from dva.runs.matrix.plan import read_matrix
 from dva.studies.comparison import Comparison, Member, compare
 from dva.studies.comparison_report import (
     draw_phases,
@@ -50,15 +48,14 @@ def rows_of(comparison: Comparison) -> dict[str, Any]:
 def _about(member: Member) -> dict[str, Any]:
     """Returns what a run was made with, its evaluation, and its curve over time."""
     evaluation = member.run.evaluation() or {}
-    minutes, returns = member.curve("minutes")
-    points = np.linspace(0, len(minutes) - 1, min(CURVE_POINTS, len(minutes))).astype(int)
+    minutes, returns = member.line("minutes", CURVE_POINTS)
     return {
         "commits": sorted({str(session.get("commit")) for session in member.run.sessions}),
         "sessions": len(member.run.sessions),
         "evaluation_std": evaluation.get("std"),
         "curve": {
-            "minutes": [round(minutes[i], 2) for i in points],
-            "return": [round(returns[i], 1) for i in points],
+            "minutes": [round(x, 2) for x in minutes],
+            "return": [round(x, 1) for x in returns],
         },
     }
 
@@ -82,7 +79,7 @@ def main() -> None:
     comparison = compare([args.folder], args.thresholds)
     print("\n".join([*table(comparison), *comparison.notes]))
     if args.save is not None:
-        matrix = yaml.safe_load((args.folder / MATRIX).read_text())["matrix"]
+        matrix = to_plain(read_matrix(args.folder))
         kept = {**provenance("cpu"), "matrix": matrix, **rows_of(comparison)}
         args.save.write_text(json.dumps(kept, indent=1) + "\n")
     if args.figures is not None:

@@ -57,11 +57,11 @@ class Member:
         }
         return found[axis], [row["return"] for row in rows]
 
-    def line(self, axis: str) -> tuple[list[float], list[float]]:
-        """Returns its curve with no more than `LINE_POINTS` points, the first and last included."""
+    def line(self, axis: str, most: int = LINE_POINTS) -> tuple[list[float], list[float]]:
+        """Returns its curve with no more than `most` points, the first and last included."""
         positions, values = self.curve(axis)
-        if len(positions) > LINE_POINTS:
-            chosen = np.linspace(0, len(positions) - 1, LINE_POINTS).round().astype(int)
+        if len(positions) > most:
+            chosen = np.linspace(0, len(positions) - 1, most).round().astype(int)
             positions, values = ([column[i] for i in chosen] for column in (positions, values))
         return positions, values
 
